@@ -1,0 +1,23 @@
+"""The struct bases. Every subclass repeats `frozen=True, kw_only=True`: msgspec does not inherit the second, and type checkers want to see the first."""
+
+from datetime import datetime
+
+import msgspec
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A value of ours. Change it by `msgspec.structs.replace`."""
+
+
+class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A value that a client sends. A field left out stays out: optional fields default to UNSET and encode to nothing."""
+
+
+class Metadata(Record, frozen=True, kw_only=True):
+    """What the server says of any resource. uid: stable for the life of the resource. generation: grows with the spec."""
+
+    name: str
+    uid: str
+    generation: int
+    created_at: datetime
+    project: str | None = None

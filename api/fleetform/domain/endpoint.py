@@ -1,0 +1,272 @@
+"""The endpoint: one resource owns variants, traffic and scaling (resources.md §2, §3, §5).
+
+Values whose behaviour this release does not have are refused in `problems`, never accepted and ignored.
+"""
+
+from typing import Annotated, TypeVar
+
+from msgspec import UNSET, Meta, UnsetType
+
+from fleetform.domain.base import Metadata, Record, Request
+from fleetform.domain.conditions import Condition
+from fleetform.domain.decode import escape
+from fleetform.domain.names import name_error, split_model_ref
+from fleetform.domain.project import Labels
+from fleetform.errors import FieldError
+import itertools
+
+T = TypeVar("T")
+Weight = Annotated[int, Meta(ge=0, le=100)]
+
+
+class VariantSpec(Request, frozen=True, kw_only=True):
+    """model_version: `model:version` of the endpoint's project. A single variant may leave its weight out (100)."""
+
+    model_version: Annotated[str, Meta(max_length=127)]
+    weight: Weight | UnsetType = UNSET
+    engine_args: Annotated[dict[str, Annotated[str, Meta(max_length=1024)]], Meta(max_length=64)] | UnsetType = UNSET
+
+
+class ScheduleSpec(Request, frozen=True, kw_only=True):
+    cron: Annotated[str, Meta(max_length=128)]
+    duration_s: Annotated[int, Meta(ge=60, le=31 * 86400)]
+    timezone: Annotated[str, Meta(max_length=64)] | UnsetType = UNSET
+    min_replicas: Annotated[int, Meta(ge=0, le=1000)] | UnsetType = UNSET
+    max_replicas: Annotated[int, Meta(ge=1, le=1000)] | UnsetType = UNSET
+
+
+class ScalingSpec(Request, frozen=True, kw_only=True):
+    min_replicas: Annotated[int, Meta(ge=0, le=1000)] | UnsetType = UNSET
+    max_replicas: Annotated[int, Meta(ge=1, le=1000)] | UnsetType = UNSET
+    target_concurrency: Annotated[int, Meta(ge=1, le=10000)] | UnsetType = UNSET
+    idle_s: Annotated[int, Meta(ge=30, le=31 * 86400)] | UnsetType = UNSET
+    schedule: Annotated[dict[str, ScheduleSpec], Meta(max_length=16)] | UnsetType = UNSET
+
+
+class RolloutSpec(Request, frozen=True, kw_only=True):
+    """steps: percent of the way from the old split to the new, growing, ending at 100."""
+
+    strategy: Annotated[str, Meta(pattern="^(surge|swap)$")] | UnsetType = UNSET
+    steps: Annotated[list[Annotated[int, Meta(ge=1, le=100)]], Meta(min_length=1, max_length=20)] | UnsetType = UNSET
+    step_hold_s: Annotated[int, Meta(ge=0, le=86400)] | UnsetType = UNSET
+    bake_s: Annotated[int, Meta(ge=0, le=7 * 86400)] | UnsetType = UNSET
+    retry: Annotated[str, Meta(max_length=128)] | UnsetType = UNSET
+
+
+class SloSpec(Request, frozen=True, kw_only=True):
+    ttft_p95_ms: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
+    latency_p95_ms: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
+    error_rate: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET
+
+
+class LoggingSpec(Request, frozen=True, kw_only=True):
+    content: Annotated[str, Meta(pattern="^(redacted|off|full)$")] | UnsetType = UNSET
+    retention_days: Annotated[int, Meta(ge=1, le=3650)] | UnsetType = UNSET
+
+
+class AsyncSpec(Request, frozen=True, kw_only=True):
+    callback_urls: Annotated[list[Annotated[str, Meta(pattern="^https://", max_length=2048)]], Meta(max_length=16)] | UnsetType = UNSET
+
+
+class EndpointSpec(Request, frozen=True, kw_only=True, rename={"async_": "async"}):
+    instance_type: Annotated[str, Meta(max_length=63)]
+    variants: Annotated[dict[str, VariantSpec], Meta(min_length=1, max_length=8)]
+    type: Annotated[str, Meta(pattern="^(realtime|streaming|batch|serverless-async)$")] | UnsetType = UNSET
+    mode: Annotated[str, Meta(pattern="^(dedicated|shared|serverless)$")] | UnsetType = UNSET
+    scaling: ScalingSpec | UnsetType = UNSET
+    request_timeout_s: Annotated[int, Meta(ge=1, le=3600)] | UnsetType = UNSET
+    max_requests_per_replica: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
+    rollout: RolloutSpec | UnsetType = UNSET
+    slo: SloSpec | UnsetType = UNSET
+    logging: LoggingSpec | UnsetType = UNSET
+    async_: AsyncSpec | UnsetType = UNSET
+    deletion_protection: bool | UnsetType = UNSET
+    labels: Labels | UnsetType = UNSET
+
+    def problems(self, pointer: str) -> list[FieldError]:
+        """Rules between fields, and values that this release does not serve yet."""
+        return [
+            *_not_yet(self, pointer),
+            *_variant_problems(self, pointer),
+            *_scaling_problems(self, pointer),
+            *_step_problems(self, pointer),
+        ]
+
+
+def _not_yet(spec: EndpointSpec, pointer: str) -> list[FieldError]:
+    found = []
+
+    def refuse(where: str, what: str, remedy: str) -> None:
+        found.append(FieldError(f"{pointer}/{where}", f"{what} is not available in this release; {remedy}", "unsupported"))
+
+    if spec.type in ("batch", "serverless-async"):
+        refuse("type", repr(spec.type), "use 'realtime' or 'streaming'")
+    if spec.mode in ("shared", "serverless"):
+        refuse("mode", repr(spec.mode), "use 'dedicated'")
+    if spec.scaling and spec.scaling.min_replicas == 0:
+        refuse("scaling/min_replicas", "scaling to zero", "use at least 1")
+    if spec.scaling and spec.scaling.schedule is not UNSET:
+        refuse("scaling/schedule", "scheduled scaling", "leave it out")
+    if spec.max_requests_per_replica is not UNSET:
+        refuse("max_requests_per_replica", "recycling replicas", "leave it out")
+    if spec.slo is not UNSET:
+        refuse("slo", "an SLO gate", "leave it out")
+    if spec.async_ is not UNSET:
+        refuse("async", "an asynchronous endpoint", "leave it out")
+    if spec.rollout and spec.rollout.strategy == "swap":
+        refuse("rollout/strategy", "'swap'", "use 'surge'")
+    if spec.logging and spec.logging.content == "full":
+        refuse("logging/content", "'full'", "use 'redacted' or 'off'")
+    if spec.logging and spec.logging.retention_days is not UNSET:
+        refuse("logging/retention_days", "keeping request text", "leave it out")
+    return found
+
+
+def _variant_problems(spec: EndpointSpec, pointer: str) -> list[FieldError]:
+    found = []
+    weights = [variant.weight for variant in spec.variants.values()]
+    for name, variant in spec.variants.items():
+        at = f"{pointer}/variants/{escape(name)}"
+        bad = name_error(at, name)
+        if bad is not None:
+            found.append(bad)
+        if split_model_ref(variant.model_version) is None:
+            found.append(FieldError(f"{at}/model_version", "must be 'model:version'", "invalid_value"))
+        if variant.weight is UNSET and len(spec.variants) > 1:
+            found.append(FieldError(f"{at}/weight", "required when there is more than one variant", "required"))
+    given = [weight for weight in weights if isinstance(weight, int)]
+    if len(given) == len(weights) and sum(given) != 100:
+        found.append(FieldError(f"{pointer}/variants", f"weights sum to {sum(given)}; they must sum to 100", "weights"))
+    return found
+
+
+def _scaling_problems(spec: EndpointSpec, pointer: str) -> list[FieldError]:
+    scaling = spec.scaling or ScalingSpec()
+    at = f"{pointer}/scaling/max_replicas"
+    minimum = 1 if scaling.min_replicas is UNSET else scaling.min_replicas
+    maximum = max(1, minimum) if scaling.max_replicas is UNSET else scaling.max_replicas
+    if maximum < minimum:
+        return [FieldError(at, f"{maximum} is below min_replicas ({minimum})", "bounds")]
+    serving = sum(1 for v in spec.variants.values() if v.weight is UNSET or v.weight > 0)
+    if scaling.max_replicas is not UNSET and maximum < serving:
+        return [FieldError(at, f"{maximum} is below the number of variants with traffic ({serving})", "bounds")]
+    return []
+
+
+def _step_problems(spec: EndpointSpec, pointer: str) -> list[FieldError]:
+    if not spec.rollout or spec.rollout.steps is UNSET:
+        return []
+    steps = spec.rollout.steps
+    if steps[-1] != 100 or any(a >= b for a, b in itertools.pairwise(steps)):
+        return [FieldError(f"{pointer}/rollout/steps", "must grow and end at 100", "steps")]
+    return []
+
+
+class EffectiveVariant(Record, frozen=True, kw_only=True):
+    model_version: str
+    weight: int
+    engine_args: dict[str, str] = {}
+
+
+class EffectiveEndpoint(Record, frozen=True, kw_only=True):
+    """The spec with defaults applied, frozen per generation: a later release cannot change a running endpoint.
+
+    max_replicas is raised to the number of variants with traffic where the client left it out.
+    """
+
+    instance_type: str
+    variants: dict[str, EffectiveVariant]
+    type: str
+    mode: str
+    min_replicas: int
+    max_replicas: int
+    target_concurrency: int
+    idle_s: int
+    request_timeout_s: int
+    strategy: str
+    steps: tuple[int, ...]
+    step_hold_s: int
+    bake_s: int
+    retry: str
+    logging_content: str
+
+
+def effective(spec: EndpointSpec) -> EffectiveEndpoint:
+    """spec with the defaults of resources.md §2. spec has no problems."""
+    scaling, rollout, logging = spec.scaling or ScalingSpec(), spec.rollout or RolloutSpec(), spec.logging or LoggingSpec()
+    variants = {
+        name: EffectiveVariant(
+            model_version=variant.model_version,
+            weight=_or(variant.weight, 100),
+            engine_args=dict(sorted((variant.engine_args or {}).items())),
+        )
+        for name, variant in spec.variants.items()
+    }
+    serving = sum(1 for variant in variants.values() if variant.weight > 0)
+    minimum = _or(scaling.min_replicas, 1)
+    return EffectiveEndpoint(
+        instance_type=spec.instance_type,
+        variants=variants,
+        type=_or(spec.type, "realtime"),
+        mode=_or(spec.mode, "dedicated"),
+        min_replicas=minimum,
+        max_replicas=_or(scaling.max_replicas, max(1, minimum, serving)),
+        target_concurrency=_or(scaling.target_concurrency, 8),
+        idle_s=_or(scaling.idle_s, 300),
+        request_timeout_s=_or(spec.request_timeout_s, 300),
+        strategy=_or(rollout.strategy, "surge"),
+        steps=tuple(_or(rollout.steps, [1, 10, 50, 100])),
+        step_hold_s=_or(rollout.step_hold_s, 60),
+        bake_s=_or(rollout.bake_s, 600),
+        retry=_or(rollout.retry, ""),
+        logging_content=_or(logging.content, "redacted"),
+    )
+
+
+def _or(value: T | UnsetType, default: T) -> T:
+    return default if isinstance(value, UnsetType) else value
+
+
+class LiveState(Record, frozen=True, kw_only=True):
+    """What serves now: the generation whose split is fully routed, and its variants with their routed weights."""
+
+    generation: int
+    variants: dict[str, EffectiveVariant]
+    instance_type: str
+
+
+class Rejected(Record, frozen=True, kw_only=True):
+    """A generation that was tried and turned back. evidence: sentences and log lines, redacted."""
+
+    generation: int
+    reason: str
+    evidence: tuple[str, ...] = ()
+
+
+class ReplicaCounts(Record, frozen=True, kw_only=True):
+    wanted: int = 0
+    ready: int = 0
+    starting: int = 0
+    draining: int = 0
+
+
+class EndpointStatus(Record, frozen=True, kw_only=True):
+    """revision grows with every status change. phase: one word for tables, derived from the conditions."""
+
+    observed_generation: int = 0
+    revision: int = 0
+    phase: str = "Pending"
+    conditions: tuple[Condition, ...] = ()
+    effective: EffectiveEndpoint | None = None
+    live: LiveState | None = None
+    rejected: Rejected | None = None
+    replicas: ReplicaCounts = ReplicaCounts()
+    url: str = ""
+    model: str = ""
+    ready: bool = False
+
+
+class Endpoint(Record, frozen=True, kw_only=True):
+    metadata: Metadata
+    spec: EndpointSpec
+    status: EndpointStatus

@@ -1,0 +1,194 @@
+"""The messages between server and host process: HTTP on a Unix socket, msgspec JSON, version N and N-1.
+
+POST /v1/commands   CommandRequest → CommandResult   409 HostRefusal when epoch or version is too low
+GET  /v1/observe?since=N&wait_s=S                    → HostReport, at once when something is newer than N, else after S seconds
+GET  /v1/replicas/{id}/log?lines=N                   → LogText
+
+Every command carries the leader's epoch and an id: a lower epoch is refused, a repeated id answers what it did.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+
+from fleetform.domain.base import Record
+from fleetform.domain.machine import HostCapacity
+from fleetform.domain.model import Manifest
+from fleetform.domain.replica import Address, FailureReason, Member
+from fleetform.domain.rollout import Track
+
+PROTOCOL_VERSION = 1
+OLDEST_PROTOCOL_VERSION = 1
+
+
+class VerifyArtifact(Record, frozen=True, kw_only=True, tag="verify_artifact"):
+    """Read the artifact of a model version and make its manifest. artifact lies below one of prefixes.
+
+    expected_digest: what the client pinned, or empty. frozen: the manifest of an earlier verification, which must still hold.
+    """
+
+    version_uid: str
+    artifact: str
+    prefixes: tuple[str, ...]
+    expected_digest: str = ""
+    allow_remote_code: bool = False
+    engine: str = "vllm"
+    format: str = ""
+    task: str = ""
+    runtime: str = ""
+
+
+class StartReplica(Record, frozen=True, kw_only=True, tag="start_replica"):
+    """Make this replica run. Nothing is left to choose: members name the devices, track all that is started.
+
+    served_name: the model id that clients send (the endpoint's name). The engine must also answer to the nonce.
+    """
+
+    replica_id: str
+    project: str
+    endpoint: str
+    generation: int
+    nonce: str
+    served_name: str
+    track: Track
+    prefixes: tuple[str, ...]
+    members: tuple[Member, ...]
+    start_timeout_s: int
+    request_timeout_s: int
+
+
+class StopReplica(Record, frozen=True, kw_only=True, tag="stop_replica"):
+    """Stop this replica: in-flight at the proxy 0 or drain_timeout_s over, SIGTERM, the whole group gone, device memory back.
+
+    The proxy must no longer route to it: publish first, wait for the ACK.
+    """
+
+    replica_id: str
+    drain_timeout_s: int
+
+
+class ForgetReplica(Record, frozen=True, kw_only=True, tag="forget_replica"):
+    """Drop the record of a replica that has exited; its log is kept for a while."""
+
+    replica_id: str
+
+
+Command = VerifyArtifact | StartReplica | StopReplica | ForgetReplica
+
+
+class CommandRequest(Record, frozen=True, kw_only=True):
+    protocol_version: int
+    epoch: int
+    command_id: str
+    command: Command
+
+
+class CommandResult(Record, frozen=True, kw_only=True):
+    """accepted: the work has begun or is done; its progress is in the report. repeated: this id had been seen before."""
+
+    command_id: str
+    accepted: bool
+    repeated: bool = False
+    message: str = ""
+
+
+class HostRefusal(Record, frozen=True, kw_only=True):
+    """409: the epoch is lower than one the host has seen, or the protocol version is not spoken here."""
+
+    reason: str
+    message: str
+    epoch: int
+    protocol_version: int = PROTOCOL_VERSION
+
+
+class HostReplicaState(StrEnum):
+    """serving: socket up, served id and nonce match, the one-token canary answered. exited: the whole process group is gone."""
+
+    FETCHING = "fetching"
+    STARTING = "starting"
+    SERVING = "serving"
+    STOPPING = "stopping"
+    EXITED = "exited"
+    QUARANTINED = "quarantined"
+
+
+class Phase(Record, frozen=True, kw_only=True):
+    """One phase of a start: fetch, verify, convert, launch, load, canary. ended_at None: running. done/total in bytes, if known."""
+
+    name: str
+    started_at: datetime
+    ended_at: datetime | None = None
+    done: int | None = None
+    total: int | None = None
+
+
+class HostReplica(Record, frozen=True, kw_only=True):
+    """What the host knows of one replica. in_flight: at this host's proxy, None when it cannot be read."""
+
+    replica_id: str
+    state: HostReplicaState
+    seq: int
+    members: tuple[Member, ...] = ()
+    address: Address | None = None
+    phases: tuple[Phase, ...] = ()
+    failure: FailureReason | None = None
+    message: str = ""
+    log_tail: tuple[str, ...] = ()
+    exit_code: int | None = None
+    in_flight: int | None = None
+
+
+class ArtifactState(StrEnum):
+    VERIFYING = "verifying"
+    VERIFIED = "verified"
+    REFUSED = "refused"
+
+
+class ArtifactReport(Record, frozen=True, kw_only=True):
+    """The verification of one model version. reason: a `Verified` reason when refused."""
+
+    version_uid: str
+    state: ArtifactState
+    seq: int
+    manifest: Manifest | None = None
+    reason: str = ""
+    message: str = ""
+    done: int = 0
+    total: int = 0
+
+
+class GatewayReport(Record, frozen=True, kw_only=True):
+    """What the proxy on this host has acknowledged.
+
+    epoch, version: of the newest snapshot stored here. acked_version: every resource of every update up to it is in force in every
+    live proxy. rejected: endpoint key → the proxy's words, for routes it refused (the previous ones stay in force).
+    """
+
+    epoch: int
+    version: int
+    acked_version: int
+    proxy_alive: bool
+    rejected: dict[str, str] = {}
+
+
+class HostReport(Record, frozen=True, kw_only=True):
+    """Everything newer than `since`; full when it is all there is. seq: pass it as the next since. removed: forgotten replicas."""
+
+    protocol_version: int
+    host: str
+    boot_id: str
+    instance: str
+    seq: int
+    full: bool
+    epoch: int
+    capacity: HostCapacity
+    replicas: tuple[HostReplica, ...] = ()
+    removed: tuple[str, ...] = ()
+    artifacts: tuple[ArtifactReport, ...] = ()
+    gateway: GatewayReport | None = None
+
+
+class LogText(Record, frozen=True, kw_only=True):
+    """The end of an engine's log, oldest line first, secrets redacted."""
+
+    replica_id: str
+    lines: tuple[str, ...]

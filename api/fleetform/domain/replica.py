@@ -1,0 +1,143 @@
+"""A replica: one engine, perhaps on several devices; its address, its phases and the one transition table."""
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from fleetform.domain.base import Record
+
+
+class Unix(Record, frozen=True, kw_only=True, tag="unix"):
+    """A Unix socket on the gateway's own machine. path has at most 107 bytes."""
+
+    path: str
+
+
+class Loopback(Record, frozen=True, kw_only=True, tag="loopback"):
+    """A TCP port on 127.0.0.1, for engines that cannot listen on a socket."""
+
+    port: int
+
+
+class Tls(Record, frozen=True, kw_only=True, tag="tls"):
+    """Another machine's Envoy: mTLS with that identity, which routes by route_key to the engine's socket."""
+
+    host: str
+    port: int
+    identity: str
+    route_key: str
+
+
+Address = Unix | Loopback | Tls
+SOCKET_PATH_MAX = 107
+
+
+class ProcessIdentity(Record, frozen=True, kw_only=True):
+    """What makes a process that one process, also after its pid is reused (design D13). start_ticks: field 22 of /proc/PID/stat."""
+
+    boot_id: str
+    pid_namespace: int
+    pid: int
+    start_ticks: int
+    session_id: int
+
+
+class Member(Record, frozen=True, kw_only=True):
+    """The part of a replica on one host. devices: full UUIDs. process: the leader of its process group, once started."""
+
+    host: str
+    devices: tuple[str, ...] = ()
+    process: ProcessIdentity | None = None
+
+
+class ReplicaPhase(StrEnum):
+    PLACING = "Placing"
+    FETCHING = "Fetching"
+    STARTING = "Starting"
+    READY = "Ready"
+    DRAINING = "Draining"
+    STOPPED = "Stopped"
+    FAILED = "Failed"
+
+
+P = ReplicaPhase
+TRANSITIONS: dict[ReplicaPhase, frozenset[ReplicaPhase]] = {
+    P.PLACING: frozenset({P.FETCHING, P.STARTING, P.STOPPED, P.FAILED}),
+    P.FETCHING: frozenset({P.STARTING, P.DRAINING, P.STOPPED, P.FAILED}),
+    P.STARTING: frozenset({P.READY, P.DRAINING, P.STOPPED, P.FAILED}),
+    P.READY: frozenset({P.DRAINING, P.FAILED}),
+    P.DRAINING: frozenset({P.STOPPED, P.FAILED}),
+    P.FAILED: frozenset({P.STOPPED}),
+    P.STOPPED: frozenset(),
+}
+"""What may follow what. Stopped is the end: process group gone, device memory back, reservation released."""
+
+
+class FailureReason(StrEnum):
+    """Why a replica failed. The first group is the host's or the engine's doing, the last the artifact's."""
+
+    CRASHED = "Crashed"
+    START_TIMEOUT = "StartTimeout"
+    WRONG_MODEL = "WrongModel"
+    CANARY_FAILED = "CanaryFailed"
+    OOM_KILLED = "OOMKilled"
+    LAUNCH_REFUSED = "LaunchRefused"
+    HOST_LOST = "HostLost"
+    ARTIFACT_MISSING = "ArtifactMissing"
+    ACCESS_DENIED = "AccessDenied"
+    DIGEST_MISMATCH = "DigestMismatch"
+    CACHE_FULL = "CacheFull"
+
+
+class Replica(Record, frozen=True, kw_only=True):
+    """One replica as the store knows it. track: see rollout.py. nonce: what the engine must repeat to prove that it is this one.
+
+    message and log_tail are redacted and safe to show to the owner of the endpoint.
+    """
+
+    replica_id: str
+    endpoint_uid: str
+    track: str
+    model_version: str
+    generation: int
+    phase: ReplicaPhase
+    members: tuple[Member, ...]
+    nonce: str
+    created_at: datetime
+    changed_at: datetime
+    address: Address | None = None
+    failure: FailureReason | None = None
+    message: str = ""
+    log_tail: tuple[str, ...] = ()
+    ready_at: datetime | None = None
+    stop_requested: bool = False
+
+
+class ReplicaView(Record, frozen=True, kw_only=True):
+    """A replica as `GET …/replicas` shows it. age_s counts from created_at."""
+
+    id: str
+    variant: str
+    model_version: str
+    phase: ReplicaPhase
+    host: str | None
+    devices: tuple[str, ...]
+    age_s: int
+    in_flight: int | None = None
+    reason: str | None = None
+    message: str = ""
+    log_tail: tuple[str, ...] = ()
+
+
+class IllegalTransition(Exception):
+    """A bug: the planner or the loop asked for a step that the table does not have."""
+
+
+def moved(replica: Replica, to: ReplicaPhase, now: datetime) -> Replica:
+    """replica in its next phase; staying in the same phase returns it unchanged. IllegalTransition when the table forbids it."""
+    if replica.phase is to:
+        return replica
+    if to not in TRANSITIONS[replica.phase]:
+        raise IllegalTransition(f"replica {replica.replica_id}: {replica.phase} -> {to}")
+    return msgspec.structs.replace(replica, phase=to, changed_at=now, ready_at=now if to is P.READY else replica.ready_at)

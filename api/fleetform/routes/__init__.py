@@ -1,0 +1,1 @@
+"""THE CONTROL API: decode, authorize, store, hint, encode. A handler holds no rule."""

@@ -1,0 +1,132 @@
+"""One frozen struct from the environment. Paths are made by whoever owns them, not here."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from fleetform.errors import SetupError
+
+SOCKET_DIR_MAX = 107 - 1 - 20
+"""Room for a directory: a socket path has 107 bytes, and our socket names at most 20."""
+
+
+class PeerRegion(msgspec.Struct, frozen=True):
+    """A region whose keys are recognised, so that they can be told `wrong_region`. jwks: its public keys."""
+
+    region: str
+    host: str
+    jwks: dict[str, list[dict[str, str]]]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where things are and who we are. Ports are on 127.0.0.1 unless listen_host says otherwise.
+
+    database_url None: the embedded PostgreSQL of this home. cpu_millis, memory_mib None: what the machine has (cpu overcommitted
+    four times, so that a two-core machine can hold old, new and an embedding engine).
+    """
+
+    home: Path
+    run: Path
+    database_url: str | None = None
+    region: str = "local"
+    peer_regions: tuple[PeerRegion, ...] = ()
+    listen_host: str = "127.0.0.1"
+    api_port: int = 7081
+    gateway_port: int = 7080
+    metrics_port: int | None = None
+    public_gateway_url: str | None = None
+    driver: str = "local"
+    cpu_millis: int | None = None
+    memory_mib: int | None = None
+    max_body_mib: int = 16
+    log_level: str = "info"
+
+    @property
+    def gateway_url(self) -> str:
+        """The OpenAI base URL of this region."""
+        return self.public_gateway_url or f"http://127.0.0.1:{self.gateway_port}/v1"
+
+    @property
+    def host_socket(self) -> Path:
+        """The host worker's API."""
+        return self.run / "host.sock"
+
+    @property
+    def ads_socket(self) -> Path:
+        """Delta ADS, served by the host worker to Envoy."""
+        return self.run / "ads.sock"
+
+    @property
+    def activator_socket(self) -> Path:
+        return self.run / "act.sock"
+
+    @property
+    def envoy_admin_socket(self) -> Path:
+        return self.run / "envoy.sock"
+
+    @property
+    def postgres_socket_dir(self) -> Path:
+        """PostgreSQL makes `.s.PGSQL.5432` in here."""
+        return self.run
+
+    @property
+    def signing_key(self) -> Path:
+        return self.home / "keys" / "signing.pem"
+
+
+def load(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Settings from FLEETFORM_* variables; SetupError names the variable that is wrong."""
+    home = Path(environ.get("FLEETFORM_HOME") or ".fleetform").resolve()
+    peers_text = environ.get("FLEETFORM_PEER_REGIONS") or "[]"
+    try:
+        peers = msgspec.json.decode(peers_text.encode(), type=tuple[PeerRegion, ...])
+    except msgspec.DecodeError as error:
+        raise SetupError(f"FLEETFORM_PEER_REGIONS must be a JSON list of {{region, host, jwks}}: {error}") from error
+    driver = environ.get("FLEETFORM_DRIVER") or "local"
+    if driver not in ("local", "fake"):
+        raise SetupError(f"FLEETFORM_DRIVER is {driver!r}; it must be 'local' or 'fake'")
+    return Settings(
+        home=home,
+        run=run_dir(home, environ),
+        database_url=environ.get("FLEETFORM_DATABASE_URL") or None,
+        region=environ.get("FLEETFORM_REGION") or "local",
+        peer_regions=peers,
+        listen_host=environ.get("FLEETFORM_LISTEN_HOST") or "127.0.0.1",
+        api_port=_port(environ, "FLEETFORM_API_PORT", 7081),
+        gateway_port=_port(environ, "FLEETFORM_GATEWAY_PORT", 7080),
+        metrics_port=_port(environ, "FLEETFORM_METRICS_PORT", 0) or None,
+        public_gateway_url=environ.get("FLEETFORM_GATEWAY_URL") or None,
+        driver=driver,
+        cpu_millis=_number(environ, "FLEETFORM_CPU_MILLIS"),
+        memory_mib=_number(environ, "FLEETFORM_MEMORY_MIB"),
+        max_body_mib=_number(environ, "FLEETFORM_MAX_BODY_MIB") or 16,
+        log_level=environ.get("FLEETFORM_LOG_LEVEL") or "info",
+    )
+
+
+def run_dir(home: Path, environ: Mapping[str, str] = os.environ) -> Path:
+    """Where the sockets of this home live: a short path of its own, because a Unix socket path has only 107 bytes."""
+    tag = hashlib.sha256(str(home).encode()).hexdigest()[:8]
+    runtime = environ.get("XDG_RUNTIME_DIR")
+    if runtime and len(f"{runtime}/ff-{tag}".encode()) <= SOCKET_DIR_MAX:
+        return Path(runtime) / f"ff-{tag}"
+    return Path("/tmp") / f"ff-{os.getuid()}-{tag}"  # made 0700, and its owner checked, by whoever makes it
+
+
+def _number(environ: Mapping[str, str], name: str) -> int | None:
+    text = environ.get(name)
+    if not text:
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise SetupError(f"{name} is {text!r}; it must be a whole number above 0")
+    return int(text)
+
+
+def _port(environ: Mapping[str, str], name: str, default: int) -> int:
+    value = _number(environ, name) or default
+    if value > 65535:
+        raise SetupError(f"{name} is {value}; a port is at most 65535")
+    return value

@@ -1,0 +1,236 @@
+"""The tables. JSONB columns hold msgspec JSON of domain structs; only queries.py-style modules in this package read or write them.
+
+Rules (field notes on Piccolo): foreign keys are never null and never cascade; constraint names carry the table's name; a changed
+Check gets a new name.
+"""
+
+from piccolo.columns import (
+    JSONB,
+    UUID,
+    BigInt,
+    BigSerial,
+    Boolean,
+    Integer,
+    Text,
+    Timestamptz,
+)
+from piccolo.constraints import Unique
+from piccolo.table import Table
+
+
+class ProjectRow(Table, tablename="project"):
+    name = Text(primary_key=True)
+    uid = UUID(default=None, null=False)
+    generation = BigInt(default=1)
+    created_at = Timestamptz()
+    spec = JSONB()
+
+
+class RoleBindingRow(Table, tablename="role_binding"):
+    """project `*`: the whole region."""
+
+    id = BigSerial(primary_key=True)
+    project = Text()
+    principal = Text(index=True)
+    uid = UUID(default=None, null=False)
+    generation = BigInt(default=1)
+    created_at = Timestamptz()
+    spec = JSONB()
+    role_binding_key = Unique(columns=["project", "principal"])
+
+
+class InstanceTypeRow(Table, tablename="instance_type"):
+    name = Text(primary_key=True)
+    uid = UUID(default=None, null=False)
+    generation = BigInt(default=1)
+    created_at = Timestamptz()
+    spec = JSONB()
+
+
+class EngineRow(Table, tablename="engine"):
+    name = Text(primary_key=True)
+    uid = UUID(default=None, null=False)
+    generation = BigInt(default=1)
+    created_at = Timestamptz()
+    spec = JSONB()
+
+
+class ModelVersionRow(Table, tablename="model_version"):
+    """deleted_at set: a tombstone, which keeps the digest. verified: null while verifying."""
+
+    id = BigSerial(primary_key=True)
+    project = Text()
+    model = Text()
+    version = Text()
+    uid = UUID(default=None, null=False, unique=True)
+    generation = BigInt(default=1)
+    revision = BigInt(default=1)
+    created_at = Timestamptz()
+    deleted_at = Timestamptz(null=True, default=None)
+    spec = JSONB()
+    status = JSONB()
+    manifest = JSONB(null=True, default=None)
+    verified = Boolean(null=True, default=None)
+    model_version_key = Unique(columns=["project", "model", "version"])
+
+
+class EndpointRow(Table, tablename="endpoint"):
+    """deleting_at set: being torn down. deleted_at set: a tombstone. booked: replicas counted against the quota by PUT.
+
+    rollout: RolloutState. next_at: when the loop should look again at the latest. retries: failed passes in a row.
+    """
+
+    uid = UUID(primary_key=True, default=None)
+    project = Text()
+    name = Text()
+    alive = Boolean(default=True)
+    generation = BigInt(default=1)
+    revision = BigInt(default=1)
+    created_at = Timestamptz()
+    deleting_at = Timestamptz(null=True, default=None)
+    deleted_at = Timestamptz(null=True, default=None)
+    instance_type = Text()
+    booked = Integer(default=0)
+    spec = JSONB()
+    effective = JSONB()
+    status = JSONB()
+    rollout = JSONB(null=True, default=None)
+    next_at = Timestamptz(null=True, default=None)
+    retries = Integer(default=0)
+
+
+class EndpointVersionRow(Table, tablename="endpoint_version"):
+    """Which model versions an endpoint's spec, live state or bake refer to. held_by: `spec` or `bake`."""
+
+    id = BigSerial(primary_key=True)
+    endpoint_uid = UUID(default=None, null=False, index=True)
+    version_uid = UUID(default=None, null=False, index=True)
+    held_by = Text()
+    endpoint_version_key = Unique(columns=["endpoint_uid", "version_uid"])
+
+
+class QuotaRow(Table, tablename="quota"):
+    id = BigSerial(primary_key=True)
+    project = Text()
+    instance_type = Text()
+    uid = UUID(default=None, null=False)
+    generation = BigInt(default=1)
+    created_at = Timestamptz()
+    spec = JSONB()
+    max_replicas = Integer()
+    quota_key = Unique(columns=["project", "instance_type"])
+
+
+class TokenRow(Table, tablename="token"):
+    id = BigSerial(primary_key=True)
+    project = Text()
+    name = Text()
+    uid = UUID(default=None, null=False, unique=True)
+    generation = BigInt(default=1)
+    created_at = Timestamptz()
+    spec = JSONB()
+    token_key = Unique(columns=["project", "name"])
+
+
+class CredentialRow(Table, tablename="credential"):
+    """jti is the id; the secret is never stored. token_generation: the token's generation when it was minted."""
+
+    jti = Text(primary_key=True)
+    token_uid = UUID(default=None, null=False, index=True)
+    project = Text()
+    token_generation = BigInt(default=1)
+    created_at = Timestamptz()
+    expires_at = Timestamptz(index=True)
+    revoked_at = Timestamptz(null=True, default=None)
+
+
+class ReplicaRow(Table, tablename="replica"):
+    """body: domain Replica. phase and endpoint_uid are copies, for the indexes."""
+
+    replica_id = Text(primary_key=True)
+    endpoint_uid = UUID(default=None, null=False, index=True)
+    phase = Text(index=True)
+    changed_at = Timestamptz()
+    body = JSONB()
+
+
+class ReservationRow(Table, tablename="reservation"):
+    """What a replica holds of a host, and of a quota. counts: 1 while it counts against the quota of project and instance type."""
+
+    replica_id = Text(primary_key=True)
+    endpoint_uid = UUID(default=None, null=False, index=True)
+    project = Text()
+    instance_type = Text()
+    host = Text(index=True)
+    cpu_millis = Integer()
+    memory_mib = Integer()
+
+
+class DeviceReservationRow(Table, tablename="device_reservation"):
+    """One device of one host; the unique key is what makes giving it twice impossible."""
+
+    id = BigSerial(primary_key=True)
+    replica_id = Text(index=True)
+    host = Text()
+    device = Text()
+    device_reservation_key = Unique(columns=["host", "device"])
+
+
+class HostRow(Table, tablename="host"):
+    """The last report's facts. body: HostCapacity."""
+
+    host = Text(primary_key=True)
+    boot_id = Text()
+    seen_at = Timestamptz()
+    body = JSONB()
+
+
+class LeaseRow(Table, tablename="lease"):
+    """One row per shard; epoch only grows."""
+
+    shard = Text(primary_key=True)
+    holder = Text()
+    epoch = BigInt(default=0)
+    expires_at = Timestamptz()
+
+
+class EventRow(Table, tablename="event"):
+    """One line per status change or action. subject: uid of the endpoint or model version."""
+
+    seq = BigSerial(primary_key=True)
+    subject = UUID(default=None, null=False)
+    project = Text()
+    at = Timestamptz()
+    kind = Text()
+    reason = Text()
+    message = Text()
+    generation = BigInt(default=0)
+    replica_id = Text(null=True, default=None)
+
+
+class ChangeRow(Table, tablename="change"):
+    """The region-wide counter behind gateway snapshots: access (keys, revocations) and routes each have one. value only grows."""
+
+    name = Text(primary_key=True)
+    value = BigInt(default=0)
+
+
+TABLES: tuple[type[Table], ...] = (
+    ProjectRow,
+    RoleBindingRow,
+    InstanceTypeRow,
+    EngineRow,
+    ModelVersionRow,
+    EndpointRow,
+    EndpointVersionRow,
+    QuotaRow,
+    TokenRow,
+    CredentialRow,
+    ReplicaRow,
+    ReservationRow,
+    DeviceReservationRow,
+    HostRow,
+    LeaseRow,
+    EventRow,
+    ChangeRow,
+)
