@@ -7,7 +7,7 @@ and each leaf is left to msgspec.
 import re
 import types
 import typing
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -47,9 +47,11 @@ def _check(type_: Any, value: object, pointer: str, errors: list[FieldError]) ->
         return
     mapping = _member(type_, _is_map_of_structs)
     if mapping is not None and isinstance(value, dict):
+        key_type, item_type = get_args(mapping)
         for key, item in value.items():
-            _check(get_args(mapping)[1], item, f"{pointer}/{escape(str(key))}", errors)
-        _check_leaf(dict[get_args(mapping)[0], Any], value, pointer, errors)  # type: ignore[misc]  # a type made at run time
+            _check(item_type, item, f"{pointer}/{escape(str(key))}", errors)
+        bounds: Any = Annotated[dict[key_type, Any], _limit(type_)]  # type: ignore[valid-type]  # made at run time
+        _check_leaf(bounds, value, pointer, errors)
         return
     _check_leaf(type_, value, pointer, errors)
 
@@ -84,10 +86,16 @@ def _pointer_of(path: str) -> str:
 
 def _member(type_: Any, wanted: Any) -> Any:
     """The member of a union (or the type itself) for which wanted is true, else None."""
-    if get_origin(type_) is typing.Annotated:
+    if get_origin(type_) is Annotated:
         type_ = get_args(type_)[0]
     members = get_args(type_) if get_origin(type_) in (typing.Union, types.UnionType) else (type_,)
     return next((m for m in members if wanted(m)), None)
+
+
+def _limit(type_: Any) -> msgspec.Meta:
+    """The bounds that Annotated puts on the type, or on a member of the union."""
+    members = get_args(type_) if get_origin(type_) in (typing.Union, types.UnionType) else (type_,)
+    return next((m.__metadata__[0] for m in members if get_origin(m) is Annotated), msgspec.Meta())
 
 
 def _is_struct(type_: Any) -> bool:

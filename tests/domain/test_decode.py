@@ -1,0 +1,122 @@
+"""Every wrong field is named, with its pointer, in one answer."""
+
+import pytest
+
+from fleetform.domain.decode import decode
+from fleetform.domain.endpoint import EndpointSpec, effective
+from fleetform.domain.machine import EngineSpec, InstanceTypeSpec
+from fleetform.domain.model import ModelVersionSpec
+from fleetform.errors import InvalidSpec
+
+ONE = {"instance_type": "cpu-small", "variants": {"v1": {"model_version": "m:v1"}}}
+
+
+def codes(value: object, type_: type = EndpointSpec) -> dict[str, str]:
+    with pytest.raises(InvalidSpec) as caught:
+        decode(type_, value, "/spec")
+    return {error.pointer: error.code for error in caught.value.errors}
+
+
+def test_several_wrong_fields_are_told_at_once() -> None:
+    wrong = {
+        "instance_type": 3,
+        "colour": "red",
+        "variants": {"v1": {"model_version": "m:v1", "weight": "many"}},
+        "scaling": {"min_replicas": -1, "a/b~c": 1},
+        "rollout": {"steps": [1, "two"]},
+    }
+    assert codes(wrong) == {
+        "/spec/colour": "unknown_field",
+        "/spec/instance_type": "invalid_value",
+        "/spec/variants/v1/weight": "invalid_value",
+        "/spec/scaling/a~1b~0c": "unknown_field",
+        "/spec/scaling/min_replicas": "invalid_value",
+        "/spec/rollout/steps/1": "invalid_value",
+    }
+
+
+@pytest.mark.parametrize("body", [None, [], "text", 3])
+def test_a_body_that_is_no_object_is_one_error_at_the_root(body: object) -> None:
+    assert codes(body) == {"/spec": "invalid_value"}
+
+
+def test_missing_fields_are_required() -> None:
+    assert codes({}) == {"/spec/instance_type": "required", "/spec/variants": "required"}
+
+
+def test_null_is_not_a_value() -> None:
+    assert codes({**ONE, "scaling": None}) == {"/spec/scaling": "invalid_value"}
+
+
+@pytest.mark.parametrize(
+    ("extra", "pointer"),
+    [
+        ({"type": "batch"}, "/spec/type"),
+        ({"type": "serverless-async"}, "/spec/type"),
+        ({"mode": "shared"}, "/spec/mode"),
+        ({"mode": "serverless"}, "/spec/mode"),
+        ({"scaling": {"min_replicas": 0}}, "/spec/scaling/min_replicas"),
+        ({"scaling": {"schedule": {"day": {"cron": "0 9 * * *", "duration_s": 3600}}}}, "/spec/scaling/schedule"),
+        ({"max_requests_per_replica": 10}, "/spec/max_requests_per_replica"),
+        ({"slo": {"ttft_p95_ms": 1000}}, "/spec/slo"),
+        ({"async": {"callback_urls": []}}, "/spec/async"),
+        ({"rollout": {"strategy": "swap"}}, "/spec/rollout/strategy"),
+        ({"logging": {"content": "full"}}, "/spec/logging/content"),
+        ({"logging": {"retention_days": 3}}, "/spec/logging/retention_days"),
+    ],
+)
+def test_what_this_release_does_not_serve_is_refused_never_ignored(extra: dict[str, object], pointer: str) -> None:
+    assert codes({**ONE, **extra}) == {pointer: "unsupported"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({"variants": {}}, {"/spec/variants": "invalid_value"}),
+        ({"variants": {"../v1": {"model_version": "m:v1"}}}, {"/spec/variants/..~1v1": "invalid_name"}),
+        ({"variants": {"v1": {"model_version": "m"}}}, {"/spec/variants/v1/model_version": "invalid_value"}),
+        ({"variants": {"v1": {"model_version": "m:v1", "weight": 90}}}, {"/spec/variants": "weights"}),
+        (
+            {"variants": {"a": {"model_version": "m:1"}, "b": {"model_version": "m:2", "weight": 100}}},
+            {"/spec/variants/a/weight": "required"},
+        ),
+        ({"scaling": {"min_replicas": 3, "max_replicas": 2}}, {"/spec/scaling/max_replicas": "bounds"}),
+        (
+            {
+                "variants": {"a": {"model_version": "m:1", "weight": 50}, "b": {"model_version": "m:2", "weight": 50}},
+                "scaling": {"max_replicas": 1},
+            },
+            {"/spec/scaling/max_replicas": "bounds"},
+        ),
+        ({"rollout": {"steps": [10, 10, 100]}}, {"/spec/rollout/steps": "steps"}),
+        ({"rollout": {"steps": [10, 50]}}, {"/spec/rollout/steps": "steps"}),
+    ],
+)
+def test_rules_between_fields(spec: dict[str, object], expected: dict[str, str]) -> None:
+    assert codes({**ONE, **spec}) == expected
+
+
+def test_defaults_are_those_of_the_documentation() -> None:
+    full = effective(decode(EndpointSpec, ONE))
+    assert (full.type, full.mode, full.min_replicas, full.max_replicas) == ("realtime", "dedicated", 1, 1)
+    assert (full.target_concurrency, full.request_timeout_s, full.steps) == (8, 300, (1, 10, 50, 100))
+    assert (full.step_hold_s, full.bake_s, full.logging_content) == (60, 600, "redacted")
+    assert full.variants["v1"].weight == 100
+
+
+@pytest.mark.parametrize(
+    "artifact", ["file:///models/../etc/passwd", "s3://bucket/a/./b", "file:///models/%2e%2e/x", "file:///a\\b", "http://host/x", "../x"]
+)
+def test_an_artifact_cannot_climb(artifact: str) -> None:
+    assert codes({"artifact": artifact, "framework": "pytorch", "runtime": "cpu"}, ModelVersionSpec) == {"/spec/artifact": "invalid_value"}
+
+
+def test_an_engine_must_say_where_it_listens_and_use_known_words() -> None:
+    assert codes({"argv": ["serve", "--port", "80"]}, EngineSpec) == {"/spec/argv": "invalid"}
+    assert codes({"argv": ["serve", "{socket}", "{home}"]}, EngineSpec) == {"/spec/argv/2": "invalid"}
+    assert decode(EngineSpec, {"argv": ["serve", "{port}"], "listen": "port"}).listen == "port"
+
+
+def test_an_accelerator_needs_its_count() -> None:
+    assert codes({"cpu_millis": 1, "memory_mib": 1, "accelerator": "a10"}, InstanceTypeSpec) == {"/spec/accelerator_count": "required"}
+    assert codes({"cpu_millis": 1, "memory_mib": 1, "accelerator_count": 1}, InstanceTypeSpec) == {"/spec/accelerator": "required"}
