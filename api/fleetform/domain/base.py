@@ -1,4 +1,4 @@
-"""The struct bases. Every subclass repeats `frozen=True, kw_only=True`: msgspec does not inherit the second, and type checkers want to see the first."""
+"""The struct bases. Subclasses repeat `frozen=True, kw_only=True`: one is not inherited, the other type checkers want to see."""
 
 from datetime import datetime
 

@@ -3,6 +3,7 @@
 Values whose behaviour this release does not have are refused in `problems`, never accepted and ignored.
 """
 
+import itertools
 from typing import Annotated, TypeVar
 
 from msgspec import UNSET, Meta, UnsetType
@@ -13,7 +14,6 @@ from fleetform.domain.decode import escape
 from fleetform.domain.names import name_error, split_model_ref
 from fleetform.domain.project import Labels
 from fleetform.errors import FieldError
-import itertools
 
 T = TypeVar("T")
 Weight = Annotated[int, Meta(ge=0, le=100)]
