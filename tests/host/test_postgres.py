@@ -1,0 +1,89 @@
+"""The embedded PostgreSQL is made once, keeps its data, and refuses what another version made."""
+
+import asyncio
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from fleetform import settings
+from fleetform.errors import SetupError
+from fleetform.host import postgres
+
+pytestmark = pytest.mark.postgres
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[settings.Settings]:
+    """Settings of a fresh home with its run directory."""
+    ours = settings.load({"FLEETFORM_HOME": str(tmp_path / "home")})
+    ours.run.mkdir(mode=0o700)
+    yield ours
+    ours.run.rmdir()
+
+
+def test_data_survives_a_stop_and_no_network_is_used(home: settings.Settings) -> None:
+    assert postgres.prepare(home)
+    assert _serve_and_ask(home, "CREATE TABLE note (word text); INSERT INTO note VALUES ('kept')", "SHOW listen_addresses") == ""
+
+    assert not postgres.prepare(home)
+    assert _serve_and_ask(home, "SELECT 1", "SELECT word FROM note") == "kept"
+    assert not postgres.socket_path(home).exists()
+
+
+def test_every_setting_that_keeps_acknowledged_writes_is_on(home: settings.Settings) -> None:
+    postgres.prepare(home)
+    wanted = "SELECT string_agg(setting, ' ') FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit')"
+    assert _serve_and_ask(home, "SELECT 1", wanted) == "on on on"
+
+
+def test_a_directory_of_another_major_version_is_refused_with_the_remedy(home: settings.Settings) -> None:
+    data = postgres.data_dir(home)
+    data.mkdir(parents=True)
+    (data / "PG_VERSION").write_text("15\n")
+    with pytest.raises(SetupError, match=r"made by PostgreSQL 15 .*pg_dump"):
+        postgres.prepare(home)
+
+
+def test_an_unfinished_directory_is_made_anew(home: settings.Settings) -> None:
+    half = postgres.data_dir(home).with_name("postgres.new")
+    half.mkdir(parents=True)
+    (half / "PG_VERSION").write_text("18\n")
+    assert postgres.prepare(home)
+    assert not half.exists()
+
+
+def test_a_database_of_ones_own_is_taken_as_it_is(tmp_path: Path) -> None:
+    given = "postgresql://app@db.example.com/fleet"
+    assert postgres.url(settings.load({"FLEETFORM_HOME": str(tmp_path), "FLEETFORM_DATABASE_URL": given})) == given
+
+
+def _serve_and_ask(ours: settings.Settings, statement: str, question: str) -> object:
+    """Run the server as the supervisor would, execute statement, return the one value that question yields, stop the server."""
+    server = subprocess.Popen(postgres.argv(ours), start_new_session=True, stderr=subprocess.DEVNULL)
+    try:
+        return asyncio.run(_ask(postgres.url(ours), statement, question))
+    finally:
+        server.send_signal(signal.SIGINT)
+        assert server.wait(20) == 0
+
+
+async def _ask(url: str, statement: str, question: str) -> object:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            connection = await asyncpg.connect(url)
+            break
+        except (OSError, asyncpg.CannotConnectNowError):
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.02)
+    try:
+        await connection.execute(statement)
+        return await connection.fetchval(question)
+    finally:
+        await connection.close()
