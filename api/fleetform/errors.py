@@ -3,7 +3,7 @@
 AppError
 ├── RequestError    the caller's fault, 4xx: Malformed, InvalidSpec, Unauthenticated, Forbidden, NotFound,
 │                   Conflict (InUse, QuotaExceeded, Immutable, Protected), Stale
-├── TemporaryError  the loop retries after a back-off: HostUnreachable, HostBusy, DatabaseAway, NotLeader
+├── TemporaryError  the loop retries after a back-off: HostUnreachable, HostBusy, DatabaseAway, NotLeader, SourceAway, CacheFull
 ├── StalledError    the loop stops until spec or host changes: ArtifactRefused, ModelDoesNotFit, LaunchCrashed
 └── SetupError      a person must act before the program can start; the message names the remedy
 
@@ -157,6 +157,18 @@ class NotLeader(TemporaryError):
     """Another server holds the lease, or a host has seen a higher epoch; whatever was read is stale."""
 
     reason = "NotLeader"
+
+
+class SourceAway(TemporaryError):
+    """Where the artifact lies does not answer, stalls, or changes while it is read."""
+
+    reason = "SourceAway"
+
+
+class CacheFull(TemporaryError):
+    """No room for an artifact, not even after evicting what nobody uses; `details` has `needed_bytes` and `free_bytes`."""
+
+    reason = "CacheFull"
 
 
 class StalledError(AppError):

@@ -53,7 +53,7 @@ class ManifestFile(Record, frozen=True, kw_only=True):
 
 
 class Manifest(Record, frozen=True, kw_only=True):
-    """What an artifact is, file by file, sorted by path. digest: see `artifact digest` in host/artifact."""
+    """What an artifact is, file by file, sorted by path. digest: see `digest_of` in host/artifacts/manifest.py."""
 
     digest: str
     files: tuple[ManifestFile, ...]
