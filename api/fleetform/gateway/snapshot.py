@@ -1,7 +1,9 @@
 """The routing snapshot: the only thing the data plane reads. Immutable, versioned, and able to check itself."""
 
+import msgspec
+
 from fleetform.domain.base import Record
-from fleetform.domain.replica import SOCKET_PATH_MAX, Address, Unix
+from fleetform.domain.replica import SOCKET_PATH_MAX, Address, Tls, Unix
 
 
 class Target(Record, frozen=True, kw_only=True):
@@ -86,6 +88,72 @@ class RoutingSnapshot(Record, frozen=True, kw_only=True):
     routes: dict[str, EndpointRoute] = {}
 
 
+class Applied(Record, frozen=True, kw_only=True, tag="applied"):
+    """The update is part of the snapshot. repeated: it had been before."""
+
+    epoch: int
+    version: int
+    repeated: bool = False
+
+
+class NeedsFull(Record, frozen=True, kw_only=True, tag="needs_full"):
+    """The update was made from another version than the one stored here, which these two name: send a full one."""
+
+    epoch: int
+    version: int
+
+
+class Superseded(Record, frozen=True, kw_only=True, tag="superseded"):
+    """A higher (epoch, version), these two, is stored: the sender no longer leads, or reads an old state."""
+
+    epoch: int
+    version: int
+
+
+class Inconsistent(Record, frozen=True, kw_only=True, tag="inconsistent"):
+    """Routes that must not be published, in sentences. Nothing of the update was taken."""
+
+    problems: tuple[str, ...]
+
+
+PublishResult = Applied | NeedsFull | Superseded | Inconsistent
+
+
+def judge(snapshot: RoutingSnapshot, update: SnapshotUpdate) -> PublishResult:
+    """What becomes of update on top of snapshot; `apply` may follow an Applied that is not repeated."""
+    here, there = (snapshot.epoch, snapshot.version), (update.epoch, update.version)
+    if there == here:
+        return Applied(epoch=update.epoch, version=update.version, repeated=True)
+    if there < here:
+        return Superseded(epoch=snapshot.epoch, version=snapshot.version)
+    if not update.full and update.base != snapshot.version:
+        return NeedsFull(epoch=snapshot.epoch, version=snapshot.version)
+    found = [problem for route in update.upsert for problem in problems(route)]
+    if found:
+        return Inconsistent(problems=tuple(found))
+    return Applied(epoch=update.epoch, version=update.version)
+
+
+def apply(snapshot: RoutingSnapshot, update: SnapshotUpdate) -> RoutingSnapshot:
+    """snapshot with update in it. Routes that are both removed and upserted stay, as they come."""
+    routes = {} if update.full else {key: route for key, route in snapshot.routes.items() if key not in update.remove}
+    routes.update((route.key, route) for route in update.upsert)
+    access = snapshot.access if update.access is None else update.access
+    return msgspec.structs.replace(snapshot, epoch=update.epoch, version=update.version, access=access, routes=routes)
+
+
+def full_update(snapshot: RoutingSnapshot) -> SnapshotUpdate:
+    """The update that makes snapshot out of nothing."""
+    return SnapshotUpdate(
+        epoch=snapshot.epoch,
+        version=snapshot.version,
+        base=0,
+        full=True,
+        upsert=tuple(snapshot.routes.values()),
+        access=snapshot.access,
+    )
+
+
 def problems(route: EndpointRoute) -> list[str]:
     """What is wrong with one route, in sentences; empty when it may be published."""
     found = []
@@ -101,4 +169,6 @@ def problems(route: EndpointRoute) -> list[str]:
         seen.add(target.replica_id)
         if isinstance(target.address, Unix) and len(target.address.path.encode()) > SOCKET_PATH_MAX:
             found.append(f"{route.key}: socket path of replica {target.replica_id} is over {SOCKET_PATH_MAX} bytes")
+        if isinstance(target.address, Tls):
+            found.append(f"{route.key}: replica {target.replica_id} is on another machine, which this gateway cannot reach")
     return found
