@@ -1,0 +1,186 @@
+"""The whole way with real parts: Terraform → provider → control API → reconciler → host → vLLM → Envoy → OpenAI SDK.
+
+One stack and its engines serve every test of this file, in order: starting vLLM is what costs time here.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from openai import OpenAI
+
+from fleetform.host import postgres
+from fleetform.settings import load
+from tests.e2e.configuration import PROJECT, configuration
+from tests.engines.tiny_models import write_tiny_chat_model, write_tiny_embedding_model
+from tests.harness.load import Load
+from tests.harness.stack import Stack
+from tests.harness.terraform import Terraform
+from tests.harness.waiting import until
+
+pytestmark = [pytest.mark.real, pytest.mark.terraform, pytest.mark.timeout(1500)]
+START_S = 900
+
+
+class World:
+    """The stack, its Terraform folder, and the key that the apply handed over."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.models = stack.home / "models"
+        self.key_file = stack.home / "app.key"
+        self.terraform = Terraform(stack.home / "terraform", stack.environment)
+
+    def configure(self, version: str, *, embeddings: bool = True) -> None:
+        self.terraform.write(configuration(self.models, self.key_file, version, embeddings=embeddings))
+
+    @property
+    def key(self) -> str:
+        return self.key_file.read_text()
+
+    @property
+    def client(self) -> OpenAI:
+        return OpenAI(base_url=self.terraform.outputs()["base_url"], api_key=self.key, max_retries=0, timeout=120)
+
+    def engines(self) -> dict[int, int]:
+        """pid → start time in ticks of every process of every engine: the leaders and all of their sessions."""
+        leaders = set(self.stack.processes("vllm.entrypoints"))
+        found = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[3]) in leaders and fields[0] != "Z":
+                found[int(folder.name)] = int(fields[19])
+        return found
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with Stack() as stack:
+        world = World(stack)
+        for seed, version in enumerate(("v1", "v2")):
+            write_tiny_chat_model(world.models / f"chat-{version}", seed=seed)
+        write_tiny_embedding_model(world.models / "embed")
+        world.configure("v1")
+        world.terraform.apply(timeout_s=START_S)
+        yield world
+
+
+def test_every_openai_route_answers(world: World) -> None:
+    client = world.client
+    question = [{"role": "user", "content": "Say one word."}]
+    answer = client.chat.completions.create(model="chat", messages=question, max_tokens=5)  # type: ignore[arg-type]
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens > 0
+    chunks = list(client.chat.completions.create(model="chat", messages=question, max_tokens=5, stream=True))  # type: ignore[arg-type]
+    assert any(chunk.choices and chunk.choices[0].finish_reason for chunk in chunks)
+    assert client.completions.create(model="chat", prompt="One", max_tokens=3).choices[0].finish_reason
+    assert client.responses.create(model="chat", input="One", max_output_tokens=5).status in ("completed", "incomplete")
+    vector = client.embeddings.create(model="embed", input=["one", "two"]).data
+    assert len(vector) == 2
+    assert len(vector[0].embedding) > 0
+    assert {model.id for model in client.models.list()} == {"chat", "embed"}
+    assert client.models.retrieve("chat").id == "chat"
+
+
+def test_a_second_plan_is_empty(world: World) -> None:
+    assert world.terraform.plan_is_empty()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("fleetform server",), ("fleetform host worker",), ("fleetform host supervisor",), ("fleetform host",)],
+    ids=["server", "worker", "supervisor", "both halves of the host process"],
+)
+def test_a_killed_process_changes_nothing_for_traffic_and_restarts_no_engine(world: World, words: tuple[str, ...]) -> None:
+    before = world.engines()
+    assert before
+    with Load(world.client, "chat", workers=2) as load:
+        load.answer_at_least(2)
+        world.stack.kill(*words)
+        load.answer_at_least(6)
+        world.stack.up()
+        until("everything runs again", lambda: all(world.stack.processes(f"fleetform {name}") for name in ("server", "host worker")))
+        load.answer_at_least(4)
+        assert load.lost == []
+    until("the endpoint is ready again", lambda: _ready(world), timeout_s=60)
+    assert world.engines() == before
+    assert world.terraform.plan_is_empty()
+
+
+def test_a_changed_version_moves_traffic_without_a_lost_request(world: World) -> None:
+    before = set(world.engines())
+    with Load(world.client, "chat", workers=3) as load:
+        load.answer_at_least(3)
+        world.configure("v2")
+        world.terraform.apply(timeout_s=START_S)
+        load.answer_at_least(5)
+        until("the old engine is gone", lambda: before - set(world.engines()), timeout_s=120)
+        load.answer_at_least(5)
+    assert load.lost == []
+    live = json.loads(world.stack.fleetform("endpoint", "get", "chat", "--project", PROJECT, "--output", "json"))["status"]["live"]
+    assert live["variants"]["main"]["model_version"] == "tiny-chat:v2"
+    assert world.terraform.plan_is_empty()
+
+
+def test_no_secret_stands_anywhere(world: World) -> None:
+    secrets = {world.key.rpartition(".")[2], world.stack.environment["FLEETFORM_TOKEN"].rpartition(".")[2]}
+    plan = world.terraform.run("show", "-json")
+    texts = {"plan": plan, "terraform output": "\n".join(world.terraform.output), "rows": "\n".join(_rows(world))}
+    for path in [*world.stack.home.glob("terraform/*tfstate*"), *world.stack.home.glob("**/*.log"), *world.stack.home.glob("host/**/*")]:
+        if path.is_file():
+            texts[str(path)] = path.read_text(errors="replace")
+    assert len(texts) > 6
+    for where, text in texts.items():
+        for secret in secrets:
+            assert secret not in text, where
+        assert "Say one word" not in text, where
+
+
+def test_destroy_leaves_nothing_but_history(world: World) -> None:
+    world.terraform.destroy(timeout_s=300)
+    assert world.engines() == {}
+    assert list(world.stack.run.glob("r-*")) == []
+    rows = asyncio.run(_counts(world))
+    kept = {"event", "endpoint", "model_version", "project", "role_binding", "instance_type", "lease", "host", "change", "migration"}
+    assert {table for table, count in rows.items() if count} - kept <= {"token", "credential"}
+    assert rows["replica"] == rows["reservation"] == rows["device_reservation"] == rows["quota"] == 0
+
+
+def _ready(world: World) -> bool:
+    text = world.stack.fleetform("endpoint", "get", "chat", "--project", PROJECT, "--output", "json")
+    return bool(json.loads(text)["status"]["ready"])
+
+
+def _url(world: World) -> str:
+    return postgres.url(load(world.stack.variables))
+
+
+def _rows(world: World) -> list[str]:
+    async def read() -> list[str]:
+        connection = await asyncpg.connect(_url(world))
+        try:
+            tables = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+            found = []
+            for table in tables:
+                name = table["tablename"]
+                found += [row["row"] for row in await connection.fetch(f'SELECT t::text AS row FROM "{name}" t')]
+            return found
+        finally:
+            await connection.close()
+
+    return asyncio.run(read())
+
+
+async def _counts(world: World) -> dict[str, int]:
+    connection = await asyncpg.connect(_url(world))
+    try:
+        tables = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        return {t["tablename"]: await connection.fetchval(f'SELECT count(*) FROM "{t["tablename"]}"') for t in tables}
+    finally:
+        await connection.close()
