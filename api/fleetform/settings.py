@@ -73,6 +73,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.run
 
     @property
+    def access_log(self) -> Path:
+        """Envoy's access log: a JSON object per request."""
+        return self.home / "logs" / "access.log"
+
+    @property
     def signing_key(self) -> Path:
         return self.home / "keys" / "signing.pem"
 
