@@ -1,0 +1,134 @@
+"""A child of the supervisor: what its file says, the process that it is now, and when it may start again. Standard library only."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fleetform.host import processes, records
+from fleetform.host.launcher import launch
+from fleetform.host.processes import Identity
+
+BACK_OFF_MAX_S = 30.0
+STEADY_AFTER_S = 60.0
+
+
+class Spec(NamedTuple):
+    """One child, as its file says."""
+
+    name: str
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    cwd: Path
+    log: Path
+    order: int
+    start_after: tuple[Path, ...]
+    stop_signal: signal.Signals
+    stop_timeout_s: float
+
+
+class Child:
+    """One child: its spec, the process that is it now (None: not running), and when it may be started next (monotonic)."""
+
+    def __init__(self, spec: Spec, record: Path) -> None:
+        self.spec = spec
+        self.record = record
+        self.identity: Identity | None = None
+        self.started_at = 0.0
+        self.back_off_s = 0.0
+        self.next_start_at = 0.0
+        self.pidfd: int | None = None
+
+    def adopt(self) -> None:
+        """Take the recorded process for ours, if it still runs."""
+        identity = recorded_identity(self.record)
+        if identity is not None and processes.alive(identity):
+            self._watch(identity)
+            say(f"{self.spec.name}: adopted pid {identity.pid}")
+
+    def start(self) -> None:
+        """Start it; its record is on disk before it runs."""
+        self.spec.log.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            identity = launch(self.spec.argv, self.spec.env, self.spec.cwd, self.spec.log, self._write_record)
+        except OSError as error:
+            say(f"{self.spec.name}: cannot be started: {error}")
+            self._back_off(time.monotonic())
+            return
+        self._watch(identity)
+        say(f"{self.spec.name}: started pid {identity.pid}")
+
+    def ended(self, status: str) -> None:
+        """It ended by itself: to be started again after the back-off."""
+        self._unwatch()
+        self._back_off(time.monotonic())
+        say(f"{self.spec.name}: ended ({status}); starts again in {self.back_off_s:g} s")
+
+    def stop(self) -> None:
+        """End its whole session and drop its record. Blocks for at most its stop timeout and a moment."""
+        if self.identity is not None:
+            in_time = processes.end_group(self.identity, self.spec.cwd, self.spec.stop_timeout_s, self.spec.stop_signal)
+            say(f"{self.spec.name}: stopped" if in_time else f"{self.spec.name}: killed after {self.spec.stop_timeout_s:g} s")
+        self._unwatch()
+        records.remove(self.record)
+
+    def may_start(self, now: float) -> bool:
+        """True when it is not running, its back-off is over and all it waits for is there."""
+        return self.identity is None and now >= self.next_start_at and all(path.exists() for path in self.spec.start_after)
+
+    def _back_off(self, now: float) -> None:
+        steady = self.started_at and now - self.started_at >= STEADY_AFTER_S
+        self.back_off_s = 1.0 if steady or not self.back_off_s else min(self.back_off_s * 2, BACK_OFF_MAX_S)
+        self.next_start_at = now + self.back_off_s
+
+    def _write_record(self, identity: Identity) -> None:
+        records.write_json(self.record, {"name": self.spec.name, "identity": identity._asdict(), "argv": list(self.spec.argv)})
+
+    def _watch(self, identity: Identity) -> None:
+        self.identity = identity
+        self.started_at = time.monotonic()
+        self.pidfd = processes.open_pidfd(identity)
+
+    def _unwatch(self) -> None:
+        self.identity = None
+        if self.pidfd is not None:
+            os.close(self.pidfd)
+            self.pidfd = None
+
+
+def read_spec(path: Path) -> Spec | None:
+    """The child that path describes; None, and a line in the log, when it describes none."""
+    value = records.read_json(path)
+    try:
+        if value is None:
+            raise ValueError("it is not a JSON object")
+        return Spec(
+            name=str(value["name"]),
+            argv=tuple(map(str, value["argv"])),
+            env={str(key): str(item) for key, item in value["env"].items()},
+            cwd=Path(value["cwd"]),
+            log=Path(value["log"]),
+            order=int(value.get("order", 0)),
+            start_after=tuple(map(Path, value.get("start_after", []))),
+            stop_signal=signal.Signals[value.get("stop_signal", "SIGTERM")],
+            stop_timeout_s=float(value.get("stop_timeout_s", 10)),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        say(f"{path.name} describes no child: {error!r}")
+        return None
+
+
+def recorded_identity(path: Path) -> Identity | None:
+    """The process that a record names, or None."""
+    value: dict[str, Any] = records.read_json(path) or {}
+    try:
+        return Identity(**value["identity"])
+    except (KeyError, TypeError):
+        return None
+
+
+def say(text: str) -> None:
+    """One line in the supervisor's own log, which is its standard error."""
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    os.write(2, f"{stamp} supervisor: {text}\n".encode())

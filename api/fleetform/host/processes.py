@@ -1,0 +1,184 @@
+"""Processes by identity: a signal never reaches a process that only happens to have the pid of one we knew.
+
+Standard library only: the supervisor imports this. A process is the one we knew when boot id, PID namespace, pid and start time are
+the same; its environment proves nothing, since variables set after a fork do not show there.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Identity(NamedTuple):
+    """What makes a process that one process; the fields of domain.ProcessIdentity. start_ticks: field 22 of /proc/PID/stat."""
+
+    boot_id: str
+    pid_namespace: int
+    pid: int
+    start_ticks: int
+    session_id: int
+
+
+class Stat(NamedTuple):
+    """The fields of /proc/PID/stat that are used here."""
+
+    pid: int
+    state: str
+    parent: int
+    session_id: int
+    start_ticks: int
+
+
+class Group(NamedTuple):
+    """The living processes of a session. doubtful: perhaps a stranger's, because the leader is gone and nothing else proves them ours."""
+
+    ours: tuple[Identity, ...] = ()
+    doubtful: tuple[Identity, ...] = ()
+
+
+def boot_id() -> str:
+    """The kernel's id of this boot."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def pid_namespace() -> int:
+    """The inode of our PID namespace."""
+    return Path("/proc/self/ns/pid").stat().st_ino
+
+
+def read_stat(pid: int) -> Stat | None:
+    """The stat line of pid, or None when there is no such process. A zombie still has one."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The command's name stands in parentheses and may itself contain parentheses and spaces.
+    fields = text[text.rindex(")") + 2 :].split()
+    return Stat(pid=pid, state=fields[0], parent=int(fields[1]), session_id=int(fields[3]), start_ticks=int(fields[19]))
+
+
+def identify(pid: int) -> Identity | None:
+    """Who pid is now, or None when it is not there."""
+    stat = read_stat(pid)
+    return None if stat is None else _identity(stat)
+
+
+def alive(identity: Identity) -> bool:
+    """True while that very process runs. A zombie is dead; so is a process of another boot or namespace."""
+    stat = _same(identity)
+    return stat is not None and stat.state not in "ZX"
+
+
+def open_pidfd(identity: Identity) -> int | None:
+    """A pidfd of that very process, or None when it is gone. It becomes readable when the process ends; the caller closes it."""
+    try:
+        descriptor = os.pidfd_open(identity.pid)
+    except (ProcessLookupError, OSError):
+        return None
+    # Checked after opening: from here on the descriptor cannot come to mean another process.
+    if _same(identity) is None:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def send(identity: Identity, number: signal.Signals) -> bool:
+    """Send a signal to that very process. False when it is gone; nobody else is ever signalled."""
+    descriptor = open_pidfd(identity)
+    if descriptor is None:
+        return False
+    try:
+        signal.pidfd_send_signal(descriptor, number)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def group(leader: Identity, home: Path) -> Group:
+    """Who lives in the session that leader began in the directory home.
+
+    While the leader is there the kernel vouches for its session. When its pid belongs to somebody else, the session is over. When the
+    pid is free, a process of that session is ours if it works in home, which is inherited, and doubtful otherwise.
+    """
+    if (leader.boot_id, leader.pid_namespace) != (boot_id(), pid_namespace()):
+        return Group()
+    holder = read_stat(leader.pid)
+    if holder is not None and holder.start_ticks != leader.start_ticks:
+        return Group()
+    found = [s for s in _all_stats() if s.session_id == leader.session_id and s.state not in "ZX"]
+    if holder is not None:
+        return Group(ours=tuple(map(_identity, found)))
+    younger = [s for s in found if s.start_ticks >= leader.start_ticks]
+    ours = [s for s in younger if _works_in(s.pid, home)]
+    return Group(ours=tuple(map(_identity, ours)), doubtful=tuple(_identity(s) for s in younger if s not in ours))
+
+
+def end_group(leader: Identity, home: Path, grace_s: float, first: signal.Signals = signal.SIGTERM) -> bool:
+    """End the whole session of leader: `first` to the leader, and after grace_s SIGKILL to all that is left. Blocks until it is empty.
+
+    True when it ended within the grace. A leader that is gone leaves nobody to pass the signal on, so then every member gets it.
+    """
+    deadline = time.monotonic() + grace_s
+    if not send(leader, first) or not alive(leader):
+        for member in group(leader, home).ours:
+            send(member, first)
+    while left := group(leader, home).ours:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            break
+        _wait_for_all(left, remaining)
+    in_time = not left
+    while left:
+        for member in left:
+            send(member, signal.SIGKILL)
+        _wait_for_all(left, 1.0)
+        left = group(leader, home).ours
+    return in_time
+
+
+def _wait_for_all(identities: Iterable[Identity], timeout_s: float) -> None:
+    """Until every one of them has ended, or the time is over."""
+    poller = select.poll()
+    open_fds = {fd for fd in map(open_pidfd, identities) if fd is not None}
+    for descriptor in open_fds:
+        poller.register(descriptor, select.POLLIN)
+    deadline = time.monotonic() + timeout_s
+    waiting = set(open_fds)
+    try:
+        while waiting and (remaining := deadline - time.monotonic()) > 0:
+            for descriptor, _ in poller.poll(remaining * 1000):
+                poller.unregister(descriptor)
+                waiting.discard(descriptor)
+    finally:
+        for descriptor in open_fds:
+            os.close(descriptor)
+
+
+def _same(identity: Identity) -> Stat | None:
+    """The stat of that very process, zombies included, or None."""
+    stat = read_stat(identity.pid)
+    if stat is None or stat.start_ticks != identity.start_ticks:
+        return None
+    return stat if (identity.boot_id, identity.pid_namespace) == (boot_id(), pid_namespace()) else None
+
+
+def _identity(stat: Stat) -> Identity:
+    return Identity(boot_id(), pid_namespace(), stat.pid, stat.start_ticks, stat.session_id)
+
+
+def _all_stats() -> list[Stat]:
+    stats = (read_stat(int(entry)) for entry in os.listdir("/proc") if entry.isdigit())  # noqa: PTH208  # os.listdir is one call
+    return [stat for stat in stats if stat is not None]
+
+
+def _works_in(pid: int, home: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return os.path.samefile(f"/proc/{pid}/cwd", home)  # noqa: PTH121  # Path.samefile would resolve the link first
+    return False
