@@ -1,7 +1,7 @@
-"""The tables. JSONB columns hold msgspec JSON of domain structs; only queries.py-style modules in this package read or write them.
+"""The tables. JSONB columns hold msgspec JSON of domain structs; only the modules of this package read or write them.
 
-Rules (field notes on Piccolo): foreign keys are never null and never cascade; constraint names carry the table's name; a changed
-Check gets a new name.
+The database itself is made by the files in migrations/, which also hold the indexes that Piccolo cannot say (partial ones); a test
+compares both. No column is a foreign key: tombstones outlive what they point to, and the queries lock what they refer to.
 """
 
 from piccolo.columns import (
@@ -56,7 +56,10 @@ class EngineRow(Table, tablename="engine"):
 
 
 class ModelVersionRow(Table, tablename="model_version"):
-    """deleted_at set: a tombstone, which keeps the digest. verified: null while verifying."""
+    """deleted_at set: a tombstone, which keeps the digest. verified: null while verifying.
+
+    pinned_digest: what the manifest's digest must be (what the client pinned, or the tombstone's), or empty.
+    """
 
     id = BigSerial(primary_key=True)
     project = Text()
@@ -71,11 +74,14 @@ class ModelVersionRow(Table, tablename="model_version"):
     status = JSONB()
     manifest = JSONB(null=True, default=None)
     verified = Boolean(null=True, default=None)
+    pinned_digest = Text()
     model_version_key = Unique(columns=["project", "model", "version"])
 
 
 class EndpointRow(Table, tablename="endpoint"):
-    """deleting_at set: being torn down. deleted_at set: a tombstone. booked: replicas counted against the quota by PUT.
+    """deleting_at set: being torn down. alive false, deleted_at set: a tombstone. booked: replicas counted against the quota by PUT.
+
+    Among the living, project and name are unique (a partial index).
 
     rollout: RolloutState. next_at: when the loop should look again at the latest. retries: failed passes in a row.
     """
@@ -100,7 +106,7 @@ class EndpointRow(Table, tablename="endpoint"):
 
 
 class EndpointVersionRow(Table, tablename="endpoint_version"):
-    """Which model versions an endpoint's spec, live state or bake refer to. held_by: `spec` or `bake`."""
+    """Which model versions an endpoint refers to. held_by: `spec`, or `bake` once the spec no longer names it and a track may still run."""
 
     id = BigSerial(primary_key=True)
     endpoint_uid = UUID(default=None, null=False, index=True)
@@ -110,6 +116,8 @@ class EndpointVersionRow(Table, tablename="endpoint_version"):
 
 
 class QuotaRow(Table, tablename="quota"):
+    """max_replicas: a copy of the spec's. Whoever books locks this row first."""
+
     id = BigSerial(primary_key=True)
     project = Text()
     instance_type = Text()
@@ -133,12 +141,12 @@ class TokenRow(Table, tablename="token"):
 
 
 class CredentialRow(Table, tablename="credential"):
-    """jti is the id; the secret is never stored. token_generation: the token's generation when it was minted."""
+    """jti is the id; the secret is never stored. scope: the Scope it was minted with, to tell a narrowed token from a widened one."""
 
     jti = Text(primary_key=True)
     token_uid = UUID(default=None, null=False, index=True)
     project = Text()
-    token_generation = BigInt(default=1)
+    scope = JSONB()
     created_at = Timestamptz()
     expires_at = Timestamptz(index=True)
     revoked_at = Timestamptz(null=True, default=None)
@@ -155,7 +163,7 @@ class ReplicaRow(Table, tablename="replica"):
 
 
 class ReservationRow(Table, tablename="reservation"):
-    """What a replica holds of a host, and of a quota. counts: 1 while it counts against the quota of project and instance type."""
+    """What a replica holds of a host, and one replica of the quota of its project and instance type."""
 
     replica_id = Text(primary_key=True)
     endpoint_uid = UUID(default=None, null=False, index=True)

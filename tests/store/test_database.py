@@ -1,0 +1,183 @@
+"""The way to PostgreSQL: transactions that end well however they end, notifications, migrations."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from fleetform.errors import DatabaseAway, SetupError
+from fleetform.store import database, migrations
+from fleetform.store.tables import TABLES, ChangeRow
+
+pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
+
+
+async def test_a_failing_commit_gives_its_connection_back(store: str) -> None:
+    await database.rows("CREATE TABLE later (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+    for _ in range(database.POOL_MAX + 2):
+        with pytest.raises(asyncpg.UniqueViolationError):
+            async with database.transaction():
+                await database.rows("INSERT INTO later VALUES (1), (1)")
+        assert database.current().current_transaction.get() is None
+    assert await database.rows("SELECT count(*) AS n FROM later") == [{"n": 0}]
+    assert database.current().connections.get_idle_size() == database.current().connections.get_size()
+
+
+async def test_a_lost_connection_inside_is_database_away_and_the_next_transaction_works(store: str) -> None:
+    with pytest.raises(DatabaseAway):
+        async with database.transaction():
+            await ChangeRow.insert(ChangeRow(name="half", value=1))
+            await _terminate_others(store)
+            await database.rows("SELECT 1 AS one")
+    async with database.transaction():
+        await ChangeRow.insert(ChangeRow(name="whole", value=1))
+    assert [row["name"] for row in await ChangeRow.select()] == ["whole"]
+
+
+async def test_a_connection_lost_at_commit_is_database_away(store: str) -> None:
+    with pytest.raises(DatabaseAway):
+        async with database.transaction():
+            await ChangeRow.insert(ChangeRow(name="half", value=1))
+            await _terminate_others(store)
+    assert await ChangeRow.count() == 0
+
+
+async def test_an_error_inside_rolls_back(store: str) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with database.transaction():
+            await ChangeRow.insert(ChangeRow(name="half", value=1))
+            raise ZeroDivisionError
+    assert await ChangeRow.count() == 0
+
+
+async def test_a_swallowed_error_does_not_pass_for_a_commit(store: str) -> None:
+    async def swallow() -> None:
+        async with database.transaction():
+            await ChangeRow.insert(ChangeRow(name="half", value=1))
+            try:
+                await database.rows("SELECT 1 / 0")
+            except asyncpg.DivisionByZeroError:
+                return
+
+    with pytest.raises(RuntimeError, match="rolled back at COMMIT"):
+        await swallow()
+
+
+async def test_nesting_is_refused(store: str) -> None:
+    with pytest.raises(RuntimeError, match="already open"):
+        async with database.transaction(), database.transaction():
+            pass
+
+
+async def test_a_cancelled_transaction_leaves_nothing(store: str) -> None:
+    inside = asyncio.Event()
+
+    async def work() -> None:
+        async with database.transaction():
+            await ChangeRow.insert(ChangeRow(name="half", value=1))
+            inside.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(work())
+    await inside.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await ChangeRow.count() == 0
+
+
+async def test_a_lock_is_not_waited_for_without_end(store: str) -> None:
+    other = await asyncpg.connect(store)
+    try:
+        await other.execute("BEGIN; LOCK TABLE change")
+        with pytest.raises(DatabaseAway):
+            async with database.transaction():
+                await database.rows("SET LOCAL lock_timeout = '50ms'")
+                await ChangeRow.select()
+    finally:
+        await other.close()
+
+
+@pytest.fixture
+async def heard(store: str) -> AsyncIterator["asyncio.Queue[str]"]:
+    queue: asyncio.Queue[str] = asyncio.Queue()
+    task = asyncio.create_task(database.listen(store, queue.put_nowait))
+    assert await asyncio.wait_for(queue.get(), 10) == ""
+    yield queue
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_is_told_in_a_transaction_is_heard_after_it(heard: "asyncio.Queue[str]") -> None:
+    async with database.transaction():
+        await database.notify("endpoint 1")
+        assert heard.empty()
+    assert await asyncio.wait_for(heard.get(), 10) == "endpoint 1"
+
+
+async def test_what_is_rolled_back_is_not_heard(heard: "asyncio.Queue[str]") -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with database.transaction():
+            await database.notify("endpoint 1")
+            raise ZeroDivisionError
+    async with database.transaction():
+        await database.notify("endpoint 2")
+    assert await asyncio.wait_for(heard.get(), 10) == "endpoint 2"
+
+
+async def test_a_lost_listener_comes_back_and_says_so(store: str, heard: "asyncio.Queue[str]") -> None:
+    await _terminate_others(store)
+    assert await asyncio.wait_for(heard.get(), 10) == ""
+    async with database.transaction():
+        await database.notify("endpoint 3")
+    assert await asyncio.wait_for(heard.get(), 10) == "endpoint 3"
+
+
+async def test_telling_outside_a_transaction_is_a_bug(store: str) -> None:
+    with pytest.raises(RuntimeError, match="transaction"):
+        await database.notify("endpoint 1")
+
+
+async def test_migrating_again_and_at_once_does_nothing(fresh_database: str) -> None:
+    assert set(await asyncio.gather(*(migrations.migrate(fresh_database) for _ in range(4)))) == {()}
+
+
+async def test_a_newer_database_is_refused(fresh_database: str) -> None:
+    connection = await asyncpg.connect(fresh_database)
+    await connection.execute("INSERT INTO schema_step (name) VALUES ('9999_newer')")
+    await connection.close()
+    with pytest.raises(SetupError, match="newer release"):
+        await migrations.migrate(fresh_database)
+
+
+async def test_the_tables_are_what_the_migrations_made(store: str) -> None:
+    found = await database.rows(
+        "SELECT table_name, column_name, data_type, is_nullable = 'YES' AS optional FROM information_schema.columns"
+        " WHERE table_schema = 'public' AND table_name <> 'schema_step'"
+    )
+    made = {tuple(row.values()) for row in found}
+    columns = [column for table in TABLES for column in table._meta.columns]
+    assert made == {(c._meta.table._meta.tablename, c._meta.db_column_name, _type(c.column_type), c._meta.null) for c in columns}
+
+
+async def test_a_database_that_is_not_there_is_a_setup_error(fresh_database: str) -> None:
+    with pytest.raises(SetupError, match="FLEETFORM_DATABASE_URL"):
+        await database.connect(fresh_database.replace("/t_", "/none_"))
+
+
+async def test_nobody_listening_is_database_away() -> None:
+    with pytest.raises(DatabaseAway):
+        await database.connect("postgresql://fleetform@/fleetform?host=/nonexistent")
+
+
+def _type(column_type: str) -> str:
+    names = {"BIGSERIAL": "bigint", "TIMESTAMPTZ": "timestamp with time zone"}
+    return names.get(column_type, column_type.lower())
+
+
+async def _terminate_others(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    sql = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    await connection.execute(sql)
+    await connection.close()
