@@ -1,0 +1,117 @@
+"""The time limit of a request, enforced inside the replica by vLLM's `--middleware fleetform.host.middleware.RequestTimeout`.
+
+Envoy says how long in `x-ff-timeout-s`. A plain answer must be whole by then. A stream must have begun by then, and after that may pause
+for at most STREAM_PAUSE_S. Here, and not in the proxy, because only here the engine can be told to stop working on it, and because the
+proxy would try a request that it timed out itself on another replica.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+HEADER = b"x-ff-timeout-s"
+STREAM_PAUSE_S = 60.0
+CANCEL_WAIT_S = 5.0
+
+
+class RequestTimeout:
+    """ASGI middleware. Without the header, or with one that is no number above 0, it changes nothing."""
+
+    def __init__(self, app: App, stream_pause_s: float = STREAM_PAUSE_S) -> None:
+        self.app = app
+        self.stream_pause_s = stream_pause_s
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        limit_s = _limit(scope)
+        if limit_s is None:
+            await self.app(scope, receive, send)
+            return
+        answer = _Answer(send, limit_s, self.stream_pause_s)
+        work = asyncio.ensure_future(self.app(scope, receive, answer.send))
+        try:
+            await answer.watch(work)
+        finally:
+            # Cancelling is what makes the engine abort the request. It is over at once, unless something in it refuses to end.
+            work.cancel()
+            await asyncio.wait({work}, timeout=CANCEL_WAIT_S)
+
+
+class _Answer:
+    """One answer on its way out. Its head is held back until the first byte, so that a late one can still become a 504."""
+
+    def __init__(self, send: Send, limit_s: float, stream_pause_s: float) -> None:
+        self.forward = send
+        self.limit_s = limit_s
+        self.stream_pause_s = stream_pause_s
+        self.deadline = asyncio.get_running_loop().time() + limit_s
+        self.head: Message | None = None
+        self.begun = False
+        self.timed_out = False
+        self.is_stream = False
+
+    async def send(self, message: Message) -> None:
+        if self.timed_out:
+            return
+        if message["type"] == "http.response.start":
+            self.head = message
+            return
+        if self.head is not None and not self.begun and (message.get("body") or not message.get("more_body")):
+            self.begun = True
+            self.is_stream = _is_event_stream(self.head)
+            await self.forward(self.head)
+        if not self.begun:
+            return  # an empty first part of a body says nothing
+        if self.is_stream and message.get("body"):
+            self.deadline = asyncio.get_running_loop().time() + self.stream_pause_s
+        await self.forward(message)
+
+    async def watch(self, work: "asyncio.Future[None]") -> None:
+        """Until work is done, or its deadline, which moves while a stream flows, has passed."""
+        while not work.done():
+            remaining = self.deadline - asyncio.get_running_loop().time()
+            if remaining <= 0:
+                await self.time_out()
+                return
+            await asyncio.wait({work}, timeout=remaining)
+        work.result()
+
+    async def time_out(self) -> None:
+        """Tell the client, in the form that still fits."""
+        self.timed_out = True
+        if not self.begun:
+            await self._send_504()
+        elif self.is_stream:
+            error = json.dumps(_error(f"no token for {self.stream_pause_s:g} s")).encode()
+            await self.forward({"type": "http.response.body", "body": b"data: " + error + b"\n\n", "more_body": False})
+        else:
+            # Half of a plain answer is out. Ending without its last byte makes the server cut the connection, which is all that is left.
+            return
+
+    async def _send_504(self) -> None:
+        body = json.dumps(_error(f"the request took longer than the endpoint's request_timeout_s of {self.limit_s:g} s")).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await self.forward({"type": "http.response.start", "status": 504, "headers": headers})
+        await self.forward({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _limit(scope: Message) -> float | None:
+    if scope["type"] != "http":
+        return None
+    for name, value in scope["headers"]:
+        if name == HEADER and value.isdigit() and int(value) > 0:
+            return float(int(value))
+    return None
+
+
+def _is_event_stream(head: Message) -> bool:
+    return any(name.lower() == b"content-type" and value.startswith(b"text/event-stream") for name, value in head.get("headers", ()))
+
+
+def _error(message: str) -> dict[str, Any]:
+    return {"error": {"message": message, "type": "timeout_error", "param": None, "code": "request_timeout"}}
