@@ -1,0 +1,42 @@
+"""Tokens, and the credentials that are minted from them."""
+
+from typing import Unpack
+
+from fleetform_sdk._async.pages import AsyncPages
+from fleetform_sdk._async.resource import AsyncResource
+from fleetform_sdk._durations import Duration, seconds
+from fleetform_sdk._generated import fields, models, operations
+
+
+class AsyncTokens(AsyncResource):
+    """Tokens: identities with roles. A token holds no secret; credentials do, and are shown once."""
+
+    async def apply(self, name: str, *, project: str | None = None, **spec: Unpack[fields.TokenSpec]) -> models.Token:
+        """Create or replace the token. A role or endpoint taken away revokes its live credentials."""
+        return await self._transport.send(operations.put_token(project=self._project(project), name=name, body={"spec": spec}))
+
+    async def get(self, name: str, *, project: str | None = None) -> models.Token:
+        """The token with its live credentials, without their secrets; NotFoundError when there is none."""
+        return await self._transport.send(operations.get_token(project=self._project(project), name=name))
+
+    def list(self, *, project: str | None = None) -> AsyncPages[models.Token]:
+        """The tokens of the project."""
+        where = self._project(project)
+        return AsyncPages(self._transport, lambda cursor: operations.list_tokens(project=where, cursor=cursor))
+
+    async def delete(self, name: str, *, project: str | None = None) -> None:
+        """Delete the token; all its credentials are revoked."""
+        await self._transport.send(operations.delete_token(project=self._project(project), name=name))
+
+    async def mint(self, name: str, *, ttl: Duration | None = None, project: str | None = None) -> models.Credential:
+        """A new credential of the token; its `secret` is in this answer and nowhere else.
+
+        ttl: such as `"1h"`; at most, and left out, the token's `ttl_days`. Never sent twice: an answer that was lost leaves a
+        credential that nobody holds, which `tokens.get` lists and `tokens.revoke` ends.
+        """
+        body = {} if ttl is None else {"ttl_s": int(seconds(ttl))}
+        return await self._transport.send(operations.mint_credential(project=self._project(project), name=name, body=body))
+
+    async def revoke(self, name: str, credential_id: str, *, project: str | None = None) -> None:
+        """End a credential; the gateway refuses it within 5 s."""
+        await self._transport.send(operations.revoke_credential(project=self._project(project), name=name, id=credential_id))

@@ -1,0 +1,54 @@
+"""Generated from _async by `make generate`; do not edit."""
+
+import time
+from typing import Unpack
+
+from fleetform_sdk import _readiness
+from fleetform_sdk._durations import Duration, seconds
+from fleetform_sdk._errors import VerificationFailed, WaitTimeout
+from fleetform_sdk._generated import fields, models, operations
+from fleetform_sdk._sync.pages import Pages
+from fleetform_sdk._sync.resource import Resource
+
+
+class ModelVersions(Resource):
+    """Model versions: immutable names for verified artifacts."""
+
+    def apply(
+        self, model: str, version: str, *, project: str | None = None, **spec: Unpack[fields.ModelVersionSpec]
+    ) -> models.ModelVersion:
+        """Register the version; again with the same fields it changes nothing, with others it is a ConflictError.
+
+        Answers before the artifact has been read: `wait_until_verified` tells whether it was accepted.
+        """
+        where = self._project(project)
+        return self._transport.send(operations.put_model_version(project=where, model=model, version=version, body={"spec": spec}))
+
+    def get(self, model: str, version: str, *, project: str | None = None) -> models.ModelVersion:
+        """The version; NotFoundError when it is not registered."""
+        return self._transport.send(operations.get_model_version(project=self._project(project), model=model, version=version))
+
+    def list(self, *, project: str | None = None) -> Pages[models.ModelVersion]:
+        """Every version of every model of the project."""
+        where = self._project(project)
+        return Pages(self._transport, lambda cursor: operations.list_model_versions(project=where, cursor=cursor))
+
+    def delete(self, model: str, version: str, *, project: str | None = None) -> None:
+        """Delete the version; ConflictError lists the endpoints that use it."""
+        self._transport.send(operations.delete_model_version(project=self._project(project), model=model, version=version))
+
+    def wait_until_verified(
+        self, model: str, version: str, *, timeout: Duration = "30m", project: str | None = None
+    ) -> models.ModelVersion:
+        """The version once its artifact is verified. VerificationFailed: it was refused. WaitTimeout: still being read."""
+        deadline = time.monotonic() + seconds(timeout)
+        while True:
+            found = self.get(model, version, project=project)
+            match _readiness.version_verdict(found):
+                case _readiness.Ready():
+                    return found
+                case _readiness.Failed(reason, message):
+                    raise VerificationFailed(found, reason, message)
+            if time.monotonic() >= deadline:
+                raise WaitTimeout(f"model version {found.status.ref!r} is still being verified", found)
+            self._transport.sleep(_readiness.POLL_S)

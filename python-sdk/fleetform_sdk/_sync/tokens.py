@@ -1,0 +1,42 @@
+"""Generated from _async by `make generate`; do not edit."""
+
+from typing import Unpack
+
+from fleetform_sdk._durations import Duration, seconds
+from fleetform_sdk._generated import fields, models, operations
+from fleetform_sdk._sync.pages import Pages
+from fleetform_sdk._sync.resource import Resource
+
+
+class Tokens(Resource):
+    """Tokens: identities with roles. A token holds no secret; credentials do, and are shown once."""
+
+    def apply(self, name: str, *, project: str | None = None, **spec: Unpack[fields.TokenSpec]) -> models.Token:
+        """Create or replace the token. A role or endpoint taken away revokes its live credentials."""
+        return self._transport.send(operations.put_token(project=self._project(project), name=name, body={"spec": spec}))
+
+    def get(self, name: str, *, project: str | None = None) -> models.Token:
+        """The token with its live credentials, without their secrets; NotFoundError when there is none."""
+        return self._transport.send(operations.get_token(project=self._project(project), name=name))
+
+    def list(self, *, project: str | None = None) -> Pages[models.Token]:
+        """The tokens of the project."""
+        where = self._project(project)
+        return Pages(self._transport, lambda cursor: operations.list_tokens(project=where, cursor=cursor))
+
+    def delete(self, name: str, *, project: str | None = None) -> None:
+        """Delete the token; all its credentials are revoked."""
+        self._transport.send(operations.delete_token(project=self._project(project), name=name))
+
+    def mint(self, name: str, *, ttl: Duration | None = None, project: str | None = None) -> models.Credential:
+        """A new credential of the token; its `secret` is in this answer and nowhere else.
+
+        ttl: such as `"1h"`; at most, and left out, the token's `ttl_days`. Never sent twice: an answer that was lost leaves a
+        credential that nobody holds, which `tokens.get` lists and `tokens.revoke` ends.
+        """
+        body = {} if ttl is None else {"ttl_s": int(seconds(ttl))}
+        return self._transport.send(operations.mint_credential(project=self._project(project), name=name, body=body))
+
+    def revoke(self, name: str, credential_id: str, *, project: str | None = None) -> None:
+        """End a credential; the gateway refuses it within 5 s."""
+        self._transport.send(operations.revoke_credential(project=self._project(project), name=name, id=credential_id))
