@@ -1,1 +1,23 @@
-"""WHAT SHOULD HAPPEN: plan, placement, tracks, rollout, routes, status. Pure functions over frozen structs; no I/O, no clock."""
+"""WHAT SHOULD HAPPEN: pure functions over frozen structs; no I/O, no clock, no randomness of their own.
+
+model.py      what goes into a plan and what comes out of it: the closed union of actions, Blocked
+plan.py       `plan` for an endpoint: the order of the steps
+version.py    `plan_version` for a model version
+draft.py      a plan while it is being made
+lifecycle.py  what a host says of a replica → its next phase
+tracks.py     variants → tracks, and replicas shared out over them
+rollout.py    weights by steps, failed starts, rollback, bake
+scale.py      what is missing and what is too much
+placing.py    new replicas: quota, and the reservation with everything decided
+placement.py  which host and which devices: filters and ranks
+commands.py   what is sent to hosts and written to rows
+routes.py     what the gateways are told
+status.py     conditions with reasons, the phase word
+report.py     route, status, events, and when to look again
+backoff.py    how long to wait before trying again
+"""
+
+from fleetform.planner.plan import plan
+from fleetform.planner.version import plan_version
+
+__all__ = ["plan", "plan_version"]

@@ -1,0 +1,59 @@
+"""A plan while it is being made: what the steps of `plan` hand to each other."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from fleetform.domain.base import Record
+from fleetform.domain.endpoint import Rejected
+from fleetform.domain.replica import Replica
+from fleetform.domain.rollout import RolloutState
+from fleetform.planner.model import Blocked, BlockReason, Desired, Observed, Reserve, SeenReplica
+
+
+class Draft(Record, frozen=True, kw_only=True):
+    """replicas: as they are after this plan, without the new ones. reserves: the new ones."""
+
+    desired: Desired
+    observed: Observed
+    state: RolloutState | None
+    now: datetime
+    replicas: tuple[Replica, ...] = ()
+    reserves: tuple[Reserve, ...] = ()
+    blocked: tuple[Blocked, ...] = ()
+    rejection: Rejected | None = None
+    needs_capacity: bool = False
+
+    def but(self, **changes: Any) -> "Draft":
+        """The draft with these fields replaced."""
+        return msgspec.structs.replace(self, **changes)
+
+    def waiting(self, reason: BlockReason, message: str) -> "Draft":
+        return self.but(blocked=(*self.blocked, Blocked(reason=reason, message=message)))
+
+    @property
+    def rejected(self) -> Rejected | None:
+        """What was turned back, as long as no newer generation has been sent."""
+        found = self.rejection or self.observed.status.rejected
+        return found if found is not None and found.generation >= self.desired.generation else None
+
+    def item(self, replica_id: str) -> SeenReplica:
+        return next(item for item in self.observed.replicas if item.replica.replica_id == replica_id)
+
+    def reachable(self, replica_id: str) -> bool:
+        return self.item(replica_id).reachable
+
+    def stoppable(self) -> frozenset[str]:
+        """Ids of replicas whose host answers."""
+        return frozenset(item.replica.replica_id for item in self.observed.replicas if item.reachable)
+
+    def size_bytes(self, track: str) -> int:
+        """Size of the track's artifact; 0 when the track is no longer known."""
+        if self.state is None or track not in self.state.tracks:
+            return 0
+        return self.state.tracks[track].manifest.size_bytes
+
+    def count(self, state: RolloutState) -> int:
+        """Replicas that the endpoint asks for: its floor, at least one per track with traffic."""
+        return max(self.desired.effective.min_replicas, len(state.new))

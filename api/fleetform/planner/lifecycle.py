@@ -1,0 +1,122 @@
+"""What a host says of a replica → the replica's next phase, through the one transition table.
+
+recorded                        the host says                       becomes
+any, host unreachable           nothing                             unchanged: what runs there is unknown, not gone
+Placing                         nothing yet                         unchanged: the start is sent (again)
+Fetching, Starting, Ready       it does not know the replica        Failed(HostLost)
+Placing                         fetching                            Fetching
+Placing, Fetching               starting, serving                   Starting
+Starting                        serving, and the proxy routes to it Ready
+Fetching, Starting, Ready       stopping                            Draining
+not Draining                    exited                              Failed(the host's reason), Stopped when a stop was asked for
+Draining                        exited, or does not know it         Stopped
+not Draining                    quarantined                         Failed(LaunchRefused); its reservation is kept
+"""
+
+from datetime import datetime, timedelta
+
+import msgspec
+
+from fleetform.domain.protocol import HostReplica, HostReplicaState
+from fleetform.domain.replica import FailureReason, Replica, ReplicaPhase, moved
+from fleetform.planner.model import Published, SeenReplica
+
+P = ReplicaPhase
+S = HostReplicaState
+LIVING = frozenset({P.PLACING, P.FETCHING, P.STARTING, P.READY})
+RUNNING = frozenset({S.FETCHING, S.STARTING, S.SERVING})
+START_GRACE_S = 120
+"""How much longer than the host's own deadline a start may take before it is given up from here."""
+FETCH_BYTES_PER_S = 20 * 1024 * 1024
+"""The slowest transfer that still counts as progress, for the deadline of a start."""
+START_FLOOR_S = 600
+
+
+def start_timeout_s(size_bytes: int) -> int:
+    """How long a start may take, the artifact's transfer included."""
+    return START_FLOOR_S + size_bytes // FETCH_BYTES_PER_S
+
+
+def followed(item: SeenReplica, size_bytes: int, now: datetime) -> Replica:
+    """The replica after what its host says. size_bytes: of its artifact."""
+    replica = item.replica
+    if not item.reachable or replica.phase is P.STOPPED:
+        return replica
+    if item.seen is None:
+        return _unknown_to_host(replica, now)
+    replica = _with_facts(replica, item.seen)
+    if item.seen.state is S.EXITED:
+        return _exited(replica, item.seen, now)
+    if replica.phase in (P.DRAINING, P.FAILED):
+        return replica
+    if item.seen.state is S.QUARANTINED:
+        return failed(replica, FailureReason.LAUNCH_REFUSED, item.seen.message or "the host has set this engine aside", now)
+    replica = _moved_on(replica, item.seen.state, now)
+    deadline = replica.created_at + timedelta(seconds=start_timeout_s(size_bytes) + START_GRACE_S)
+    if replica.phase in (P.PLACING, P.FETCHING, P.STARTING) and item.seen.state is not S.SERVING and now >= deadline:
+        return failed(replica, FailureReason.START_TIMEOUT, "the start took longer than its deadline", now)
+    return replica
+
+
+def _unknown_to_host(replica: Replica, now: datetime) -> Replica:
+    if replica.phase is P.DRAINING:
+        return moved(replica, P.STOPPED, now)
+    if replica.phase in (P.FETCHING, P.STARTING, P.READY):
+        return failed(replica, FailureReason.HOST_LOST, "the host no longer knows this replica", now)
+    return replica
+
+
+def _with_facts(replica: Replica, seen: HostReplica) -> Replica:
+    """The facts that are recorded with a replica: its address, and the process that it is."""
+    return msgspec.structs.replace(replica, address=seen.address or replica.address, members=seen.members or replica.members)
+
+
+def _exited(replica: Replica, seen: HostReplica, now: datetime) -> Replica:
+    if replica.phase is P.FAILED:
+        return replica
+    if replica.stop_requested:
+        return moved(replica, P.STOPPED, now)
+    ended = failed(replica, seen.failure or FailureReason.CRASHED, seen.message or f"the engine ended ({seen.exit_code})", now)
+    return msgspec.structs.replace(ended, log_tail=seen.log_tail)
+
+
+def _moved_on(replica: Replica, state: HostReplicaState, now: datetime) -> Replica:
+    if state is S.FETCHING and replica.phase is P.PLACING:
+        return moved(replica, P.FETCHING, now)
+    if state in (S.STARTING, S.SERVING) and replica.phase in (P.PLACING, P.FETCHING):
+        return moved(replica, P.STARTING, now)
+    if state is S.STOPPING:
+        # It runs there, so it must end by the host's word: never straight from Placing to Stopped.
+        return draining(moved(replica, P.STARTING, now) if replica.phase is P.PLACING else replica, now)
+    return replica
+
+
+def failed(replica: Replica, reason: FailureReason, message: str, now: datetime) -> Replica:
+    return msgspec.structs.replace(moved(replica, P.FAILED, now), failure=reason, message=message)
+
+
+def draining(replica: Replica, now: datetime) -> Replica:
+    """The replica on its way out: it gets no new request. One that was never started is stopped at once."""
+    to = P.STOPPED if replica.phase is P.PLACING else P.DRAINING
+    return msgspec.structs.replace(moved(replica, to, now), stop_requested=True)
+
+
+def is_serving(item: SeenReplica) -> bool:
+    """True when the host says that socket, identity and canary are right."""
+    return item.reachable and item.seen is not None and item.seen.state is S.SERVING
+
+
+def is_routed(replica_id: str, published: Published | None) -> bool:
+    """True when every live proxy sends new requests to the replica."""
+    if published is None or not published.acked or published.route is None:
+        return False
+    return any(t.replica_id == replica_id and not t.draining for track in published.route.tracks for t in track.targets)
+
+
+def is_shut(replica_id: str, published: Published | None) -> bool:
+    """True when no live proxy sends new requests to the replica any more."""
+    if published is None or published.route is None:
+        return published is None or published.acked
+    if not published.acked:
+        return False
+    return all(t.draining for track in published.route.tracks for t in track.targets if t.replica_id == replica_id)

@@ -1,0 +1,261 @@
+"""What goes into a plan and what comes out of it. An action leaves its executor nothing to choose."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from fleetform.domain.base import Record
+from fleetform.domain.endpoint import EffectiveEndpoint, EndpointStatus
+from fleetform.domain.machine import EngineSpec, HostCapacity, Reservation, Shape
+from fleetform.domain.model import Manifest, ModelVersionSpec, ModelVersionStatus
+from fleetform.domain.protocol import ArtifactReport, ForgetReplica, HostReplica, StartReplica, StopReplica, VerifyArtifact
+from fleetform.domain.replica import Replica
+from fleetform.domain.rollout import RolloutState
+from fleetform.gateway.snapshot import EndpointRoute
+
+
+class VersionFacts(Record, frozen=True, kw_only=True):
+    """What a track is made of. verified None: still being verified; False: refused, message says why.
+
+    command: of a declared engine. deleted: the version is gone; only a bake may still use it.
+    """
+
+    uid: str
+    ref: str
+    artifact: str
+    engine: str = "vllm"
+    quantization: str | None = None
+    allow_remote_code: bool = False
+    manifest: Manifest | None = None
+    verified: bool | None = None
+    message: str = ""
+    command: EngineSpec | None = None
+    deleted: bool = False
+
+
+class Desired(Record, frozen=True, kw_only=True):
+    """What is wanted of one endpoint. versions: by reference, of the spec and of every track in use.
+
+    shape None: the instance type does not exist. prefixes: where the project's artifacts may lie.
+    """
+
+    uid: str
+    project: str
+    name: str
+    generation: int
+    created_at: datetime
+    effective: EffectiveEndpoint
+    versions: dict[str, VersionFacts]
+    shape: Shape | None
+    prefixes: tuple[str, ...] = ()
+    deleting: bool = False
+
+
+class SeenReplica(Record, frozen=True, kw_only=True):
+    """A recorded replica and what its host says. seen None: the host does not know it. holds: it has a reservation."""
+
+    replica: Replica
+    seen: HostReplica | None = None
+    reachable: bool = True
+    holds: bool = True
+
+
+class Published(Record, frozen=True, kw_only=True):
+    """What the gateways were told last. route None: removed. acked: in force in every live proxy. rejected: the proxy's words."""
+
+    route: EndpointRoute | None
+    acked: bool
+    rejected: str = ""
+
+
+class Capacity(Record, frozen=True, kw_only=True):
+    """Every host, and everything that is reserved on them."""
+
+    hosts: tuple[HostCapacity, ...]
+    reservations: tuple[Reservation, ...] = ()
+
+
+class QuotaRoom(Record, frozen=True, kw_only=True):
+    """The project's quota of the endpoint's instance type. used: what all endpoints have booked or hold.
+
+    booked, held: this endpoint's floor and its reservations of this instance type.
+    """
+
+    limit: int
+    used: int
+    booked: int
+    held: int
+
+    @property
+    def room(self) -> int:
+        """Replicas that this endpoint may still reserve: what is left of its floor, and what is free above it."""
+        return max(0, self.booked - self.held) + max(0, self.limit - self.used)
+
+
+class Observed(Record, frozen=True, kw_only=True):
+    """What is recorded and seen of one endpoint. seed: randomness for new ids.
+
+    capacity None: not looked at; a plan that needs it says so and places nothing.
+    """
+
+    status: EndpointStatus
+    quota: QuotaRoom
+    seed: str
+    rollout: RolloutState | None = None
+    replicas: tuple[SeenReplica, ...] = ()
+    published: Published | None = None
+    capacity: Capacity | None = None
+
+
+class Reserve(Record, frozen=True, kw_only=True, tag="reserve"):
+    """Record this replica with what it takes. One transaction; all or nothing."""
+
+    replica: Replica
+    reservation: Reservation
+    shape: Shape
+    instance_type: str
+
+
+class Start(Record, frozen=True, kw_only=True, tag="start"):
+    host: str
+    command_id: str
+    command: StartReplica
+
+
+class Stop(Record, frozen=True, kw_only=True, tag="stop"):
+    host: str
+    command_id: str
+    command: StopReplica
+
+
+class Forget(Record, frozen=True, kw_only=True, tag="forget"):
+    host: str
+    command_id: str
+    command: ForgetReplica
+
+
+class Verify(Record, frozen=True, kw_only=True, tag="verify"):
+    host: str
+    command_id: str
+    command: VerifyArtifact
+
+
+class Move(Record, frozen=True, kw_only=True, tag="move"):
+    """Record a replica's new phase or facts. before: the phase it had."""
+
+    replica: Replica
+    before: str
+
+
+class Release(Record, frozen=True, kw_only=True, tag="release"):
+    """Give back what a replica held of its host and of the quota."""
+
+    replica_id: str
+
+
+class Drop(Record, frozen=True, kw_only=True, tag="drop"):
+    """Remove the row of a replica that holds nothing any more."""
+
+    replica_id: str
+
+
+class Book(Record, frozen=True, kw_only=True, tag="book"):
+    """Lower the endpoint's booking to what it needs."""
+
+    replicas: int
+
+
+class PublishRoute(Record, frozen=True, kw_only=True, tag="publish_route"):
+    route: EndpointRoute
+
+
+class RemoveRoute(Record, frozen=True, kw_only=True, tag="remove_route"):
+    key: str
+
+
+class Bury(Record, frozen=True, kw_only=True, tag="bury"):
+    """Turn the endpoint into a tombstone: nothing of it is left but its row and its events."""
+
+
+Action = Reserve | Start | Stop | Forget | Move | Release | Drop | Book | PublishRoute | RemoveRoute | Bury
+
+
+class BlockReason(StrEnum):
+    """What a plan waits for."""
+
+    VERSION_NOT_VERIFIED = "VersionNotVerified"
+    VERSION_REFUSED = "VersionRefused"
+    UNKNOWN_INSTANCE_TYPE = "UnknownInstanceType"
+    QUOTA_EXHAUSTED = "QuotaExhausted"
+    NO_CAPACITY = "NoCapacity"
+    NO_SURGE_CAPACITY = "NoSurgeCapacity"
+    MODEL_DOES_NOT_FIT = "ModelDoesNotFit"
+    BACK_OFF = "BackOff"
+    START_FAILED = "StartFailed"
+    HOST_UNREACHABLE = "HostUnreachable"
+    HOST_WORKS = "HostWorks"
+    PROXY_ACK = "ProxyAck"
+    STEP_HOLD = "StepHold"
+
+
+class Blocked(Record, frozen=True, kw_only=True):
+    """Why something that is wanted is not done now."""
+
+    reason: BlockReason
+    message: str
+
+
+class NewEvent(Record, frozen=True, kw_only=True):
+    """An event to be listed. kind: `Normal` or `Warning`."""
+
+    kind: str
+    reason: str
+    message: str
+    replica_id: str | None = None
+
+
+class Plan(Record, frozen=True, kw_only=True):
+    """What is done now, what waits, and what is written down. Empty when nothing differs: then nothing is written either.
+
+    holds: model version uid → `live` or `bake`, for versions in use beyond the spec. needs_capacity: plan again with capacity.
+    next_at: when to look again though nothing happened.
+    """
+
+    actions: tuple[Action, ...] = ()
+    blocked: tuple[Blocked, ...] = ()
+    status: EndpointStatus
+    rollout: RolloutState | None
+    holds: dict[str, str] = {}
+    events: tuple[NewEvent, ...] = ()
+    needs_capacity: bool = False
+    next_at: datetime | None = None
+
+
+class VersionDesired(Record, frozen=True, kw_only=True):
+    """A model version whose artifact may have to be verified. verified None: not yet known.
+
+    pinned_digest: what the manifest's digest must be, or empty.
+    """
+
+    uid: str
+    spec: ModelVersionSpec
+    prefixes: tuple[str, ...]
+    status: ModelVersionStatus
+    verified: bool | None = None
+    pinned_digest: str = ""
+
+
+class VersionObserved(Record, frozen=True, kw_only=True):
+    """hosts: name → instance of every reachable host. report: what one of them says of the artifact."""
+
+    hosts: dict[str, str]
+    report: ArtifactReport | None = None
+
+
+class VersionPlan(Record, frozen=True, kw_only=True):
+    """verify: to be sent, or None. verified and manifest: to be frozen when the verdict is there."""
+
+    verify: Verify | None = None
+    status: ModelVersionStatus
+    verified: bool | None = None
+    manifest: Manifest | None = None
+    events: tuple[NewEvent, ...] = ()

@@ -1,0 +1,162 @@
+"""`plan`: what should be done now for one endpoint, from what is wanted and what is seen. Pure: the same input gives the same bytes.
+
+One call takes these steps in this order; each looks only at what the ones before it found.
+
+    follow     what the hosts say of the replicas → their phases                         lifecycle.py
+    adopt      a new generation → tracks and weights                                     tracks.py, rollout.py
+    shift      failed starts, rollback, the next step of the weights, the end of a bake  rollout.py
+    resize     what is missing is placed, what is too much drains                        scale.py, placement.py
+    route      what the gateways are told                                                routes.py
+    command    starts, stops, releases
+    report     conditions, events                                                        status.py
+"""
+
+from datetime import datetime
+
+from fleetform.domain.endpoint import Rejected
+from fleetform.domain.replica import Replica, ReplicaPhase, moved
+from fleetform.domain.rollout import RolloutState
+from fleetform.planner import commands, placing, report, rollout, scale, tracks
+from fleetform.planner.draft import Draft
+from fleetform.planner.lifecycle import LIVING, draining, followed, is_routed, is_serving
+from fleetform.planner.model import Blocked, BlockReason, Desired, Observed, Plan, VersionFacts
+from fleetform.planner.status import words
+
+P = ReplicaPhase
+
+
+def plan(desired: Desired, observed: Observed, now: datetime) -> Plan:
+    """What is done now, what waits and why, and what is written down.
+
+    An endpoint whose wish is not met always has an action or a Blocked. Nothing is sent to a host that does not answer.
+    """
+    draft = _follow(Draft(desired=desired, observed=observed, state=observed.rollout, now=now))
+    draft = _leave(draft) if desired.deleting else _resize(_shift(_adopt(draft)))
+    return report.reported(commands.commanded(draft))
+
+
+def _follow(draft: Draft) -> Draft:
+    """Every replica in the phase that its host and the proxy show."""
+    found = []
+    for item in draft.observed.replicas:
+        replica = followed(item, draft.size_bytes(item.replica.track), draft.now)
+        if replica.phase is P.STARTING and is_serving(item) and is_routed(replica.replica_id, draft.observed.published):
+            replica = moved(replica, P.READY, draft.now)
+        found.append(replica)
+    return draft.but(replicas=tuple(found))
+
+
+def _leave(draft: Draft) -> Draft:
+    """An endpoint that is being deleted: every replica drains; deletion wins over whatever was on its way."""
+    return _drained(draft, [r for r in draft.replicas if r.phase in LIVING and draft.reachable(r.replica_id)])
+
+
+def _adopt(draft: Draft) -> Draft:
+    """The tracks and weights of a new generation, once all of its versions are verified."""
+    desired, state = draft.desired, draft.state
+    if state is not None and state.generation >= desired.generation:
+        return draft
+    missing = tracks.unverified(desired)
+    if missing:
+        refused = any(version.verified is False or version.deleted for version in missing)
+        reason = BlockReason.VERSION_REFUSED if refused else BlockReason.VERSION_NOT_VERIFIED
+        return draft.waiting(reason, "; ".join(_why_unverified(version) for version in missing))
+    if desired.shape is None:
+        return draft.waiting(BlockReason.UNKNOWN_INSTANCE_TYPE, f"there is no instance type {desired.effective.instance_type}")
+    wanted, weights = tracks.wanted(desired)
+    serving = scale.ready(draft.replicas)
+    new = rollout.adopted(state, desired.generation, desired.effective, wanted, weights, serving)
+    return draft.but(state=new)
+
+
+def _why_unverified(version: VersionFacts) -> str:
+    if version.deleted:
+        return f"model version {version.ref} is not registered"
+    if version.verified is False:
+        return f"model version {version.ref} was refused: {version.message}"
+    return f"model version {version.ref} is being verified"
+
+
+def _shift(draft: Draft) -> Draft:
+    """Failed starts are counted, a hopeless rollout is turned back, weights move on, bakes end."""
+    state = draft.state
+    if state is None:
+        return draft
+    before = {item.replica.replica_id: item.replica.phase for item in draft.observed.replicas}
+    failed = [r for r in draft.replicas if r.phase is P.FAILED and before[r.replica_id] is not P.FAILED]
+    state = rollout.counted(rollout.forgiven(state, draft.replicas, draft.now), failed, draft.now)
+    rejected = draft.rejected
+    bad = rollout.turned_back(state)
+    if bad is not None:
+        rejected = _rejection(state, bad)
+        state = rollout.rolled_back(state)
+    ready = scale.ready(draft.replicas)
+    acked = _acked(draft.but(state=state))
+    count = draft.count(state)
+    final = tracks.shared_out(count, state.new)
+    state, waits = rollout.advanced(state, ready, final, acked, draft.desired.effective, draft.now)
+    gone = [t for t, track in state.tracks.items() if _is_gone(draft.desired, track.model_version)]
+    state = rollout.baked(state, draft.desired.effective.bake_s, gone, draft.now)
+    draft = draft.but(state=state, rejection=rejected)
+    return draft if waits is None else draft.but(blocked=(*draft.blocked, waits))
+
+
+def _rejection(state: RolloutState, track: str) -> Rejected:
+    failure = state.failures[track]
+    evidence = (words(failure.reason, failure.message, ()), *failure.log_tail)
+    return Rejected(generation=state.generation, reason=failure.reason, evidence=evidence)
+
+
+def _acked(draft: Draft) -> bool:
+    published = draft.observed.published
+    return published is not None and published.acked and published.route == report.route_of(draft)
+
+
+def _is_gone(desired: Desired, ref: str) -> bool:
+    version = desired.versions.get(ref)
+    return version is None or version.deleted
+
+
+def _resize(draft: Draft) -> Draft:
+    """What is too much drains; what is missing is placed, or it is said why not."""
+    state = draft.state
+    if state is None:
+        return draft
+    count = draft.count(state)
+    limits = scale.bounds(state, count)
+    draft = _drained(draft, scale.surplus(limits, draft.replicas, draft.stoppable()))
+    startable = []
+    for track in scale.missing(limits, scale.living(draft.replicas)):
+        waits = _held_back(draft, state, track)
+        if waits is None:
+            startable.append(track)
+        elif waits not in draft.blocked:
+            draft = draft.but(blocked=(*draft.blocked, waits))
+    placed, lacking = placing.placed(draft, startable)
+    if not lacking:
+        return placed
+    if not any(r.phase is P.DRAINING for r in draft.replicas):
+        leaving = scale.giving_way(state, draft.replicas, count, draft.stoppable())
+        if not leaving:
+            return placed
+        placed = _drained(placed, leaving)
+    # Room is being made, so that what was refused is not refused for good.
+    return placed.but(blocked=draft.blocked).waiting(BlockReason.HOST_WORKS, "replicas that are not needed make room")
+
+
+def _held_back(draft: Draft, state: RolloutState, track: str) -> Blocked | None:
+    """Why a missing replica of the track is not started now: its start failed too often, or a moment ago."""
+    if rollout.stalled(state, scale.ready(draft.replicas)) == track:
+        failure = state.failures[track]
+        said = words(failure.reason, failure.message, failure.log_tail)
+        message = f"{failure.count} starts of {track} failed, the last with {said}"
+        return Blocked(reason=BlockReason.START_FAILED, message=message)
+    again = rollout.retry_at(state, track)
+    if again is not None and draft.now < again:
+        return Blocked(reason=BlockReason.BACK_OFF, message=f"{track} is started again after a pause")
+    return None
+
+
+def _drained(draft: Draft, leaving: list[Replica]) -> Draft:
+    ids = {replica.replica_id for replica in leaving}
+    return draft.but(replicas=tuple(draining(r, draft.now) if r.replica_id in ids else r for r in draft.replicas))

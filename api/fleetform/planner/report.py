@@ -1,0 +1,135 @@
+"""The last steps of a plan: the route as it should be, conditions, events, versions in use, and when to look again."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from fleetform.domain.conditions import Condition
+from fleetform.domain.replica import Replica, ReplicaPhase
+from fleetform.gateway.snapshot import EndpointRoute
+from fleetform.planner import rollout, routes
+from fleetform.planner.draft import Draft
+from fleetform.planner.lifecycle import START_GRACE_S, is_serving, start_timeout_s
+from fleetform.planner.model import Action, Blocked, BlockReason, NewEvent, Plan
+from fleetform.planner.status import BAD, Picture, changed, phase_word, status
+
+P = ReplicaPhase
+FINAL = frozenset({BlockReason.START_FAILED, BlockReason.MODEL_DOES_NOT_FIT, BlockReason.VERSION_REFUSED})
+"""What is waited for in vain until spec or hosts change."""
+
+
+def route_of(draft: Draft) -> EndpointRoute:
+    """The route that the gateways should have."""
+    serving = frozenset(item.replica.replica_id for item in draft.observed.replicas if is_serving(item))
+    return routes.route(draft.desired, draft.state, draft.replicas, serving, phase_word(picture(draft)))
+
+
+def picture(draft: Draft) -> Picture:
+    published = draft.observed.published
+    return Picture(
+        desired=draft.desired,
+        before=draft.observed.status,
+        state=draft.state,
+        replicas=draft.replicas,
+        blocked=draft.blocked,
+        counted=draft.desired.effective.min_replicas if draft.state is None else draft.count(draft.state),
+        stalled=_stalled(draft),
+        rejected=draft.rejected,
+        config_rejected="" if published is None else published.rejected,
+        away=tuple(sorted({i.replica.members[0].host for i in draft.observed.replicas if not i.reachable})),
+    )
+
+
+def _stalled(draft: Draft) -> str:
+    """Why nothing more is tried until spec or hosts change; empty while something is."""
+    return next((blocked.message for blocked in draft.blocked if blocked.reason in FINAL), "")
+
+
+def reported(planned: tuple[Draft, tuple[Action, ...]]) -> Plan:
+    """The finished plan."""
+    draft, actions = planned
+    after = status(picture(draft), draft.now)
+    conditions = changed(draft.observed.status.conditions, after.conditions)
+    return Plan(
+        actions=actions,
+        blocked=(*draft.blocked, *_waits(draft)),
+        status=after,
+        rollout=draft.state,
+        holds=_holds(draft),
+        events=(*(_condition_event(c) for c in conditions), *_replica_events(draft)),
+        needs_capacity=draft.needs_capacity,
+        next_at=_next_at(draft),
+    )
+
+
+def _waits(draft: Draft) -> Iterator[Blocked]:
+    """What hosts and proxies are busy with."""
+    away = sorted({i.replica.members[0].host for i in draft.observed.replicas if not i.reachable})
+    if away:
+        yield Blocked(reason=BlockReason.HOST_UNREACHABLE, message=f"no answer from {', '.join(away)}")
+    busy = [r.replica_id for r in draft.replicas if r.phase in (P.PLACING, P.FETCHING, P.STARTING, P.DRAINING)]
+    if busy:
+        yield Blocked(reason=BlockReason.HOST_WORKS, message=f"on their way: {', '.join(sorted(busy))}")
+    published = draft.observed.published
+    if published is not None and not published.acked:
+        yield Blocked(reason=BlockReason.PROXY_ACK, message="the proxy has not taken the route yet")
+
+
+def _condition_event(condition: Condition) -> NewEvent:
+    kind = "Warning" if condition.reason in BAD else "Normal"
+    held = "" if condition.status else "not "
+    message = condition.message or f"{held}{condition.type}: {condition.reason}"
+    return NewEvent(kind=kind, reason=condition.reason, message=message)
+
+
+def _replica_events(draft: Draft) -> Iterator[NewEvent]:
+    for reserve in draft.reserves:
+        yield _replica_event("Normal", reserve.replica, f"placed on {reserve.reservation.host}")
+    for replica in draft.replicas:
+        before = draft.item(replica.replica_id).replica.phase
+        if replica.phase is before:
+            continue
+        if replica.phase is P.FAILED:
+            yield _replica_event("Warning", replica, f"{replica.failure}: {replica.message}")
+        elif replica.phase in (P.STARTING, P.READY, P.DRAINING, P.STOPPED):
+            yield _replica_event("Normal", replica, f"{before} → {replica.phase}")
+
+
+def _replica_event(kind: str, replica: Replica, what: str) -> NewEvent:
+    message = f"replica {replica.replica_id} of {replica.track}: {what}"
+    return NewEvent(kind=kind, reason=f"Replica{replica.phase}", message=message, replica_id=replica.replica_id)
+
+
+def _holds(draft: Draft) -> dict[str, str]:
+    """Versions in use beyond the spec: `live` while they may get traffic, `bake` while their replicas are only kept warm."""
+    if draft.state is None or draft.desired.deleting:
+        return {}
+    holds: dict[str, str] = {}
+    for track in draft.state.tracks.values():
+        version = draft.desired.versions.get(track.model_version)
+        if version is None or version.deleted:
+            continue
+        idle = track.track_id in draft.state.idle_since
+        if not idle or version.uid not in holds:
+            holds[version.uid] = "bake" if idle else "live"
+    return holds
+
+
+def _next_at(draft: Draft) -> datetime | None:
+    """The nearest moment at which the plan would differ though nothing happens."""
+    state, found = draft.state, list[datetime]()
+    if state is None or draft.desired.deleting:
+        return None
+    hold_ends = rollout.step_ends(state, draft.desired.effective)
+    if hold_ends is not None:
+        found.append(hold_ends)
+    found += [at + timedelta(seconds=draft.desired.effective.bake_s) for at in state.idle_since.values()]
+    for track, failures in state.failures.items():
+        again = rollout.retry_at(state, track)
+        found += [again] if again is not None else []
+        found.append(failures.last_at + timedelta(seconds=rollout.STABLE_S))
+    found += [r.ready_at + timedelta(seconds=rollout.STABLE_S) for r in draft.replicas if r.ready_at and r.track in state.failures]
+    for replica in draft.replicas:
+        if replica.phase in (P.PLACING, P.FETCHING, P.STARTING):
+            limit_s = start_timeout_s(draft.size_bytes(replica.track)) + START_GRACE_S
+            found.append(replica.created_at + timedelta(seconds=limit_s))
+    return min((at for at in found if at > draft.now), default=None)

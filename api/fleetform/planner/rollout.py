@@ -1,0 +1,196 @@
+"""How traffic moves from one set of tracks to another: by steps, each of which waits for replicas, the proxies' ACK and its hold.
+
+A step of s % moves the weights s % of the way from the old split to the new. A new generation during a rollout starts from the
+split that is in force, so that two rollouts never interleave. With no incumbent the first version takes all once it is ready.
+
+A track whose starts fail FAILED_STARTS times is turned back when an incumbent serves; without one the endpoint stalls.
+"""
+
+from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
+
+import msgspec
+
+from fleetform.domain.endpoint import EffectiveEndpoint
+from fleetform.domain.replica import FailureReason, Replica, ReplicaPhase
+from fleetform.domain.rollout import RolloutState, Track, TrackFailures, split_at
+from fleetform.planner.backoff import delay_s
+from fleetform.planner.model import Blocked, BlockReason
+
+FAILED_STARTS = 3
+STABLE_S = 60
+"""A replica that has been ready for so long clears its track's failed starts."""
+
+HOPELESS = frozenset(
+    {
+        FailureReason.ARTIFACT_MISSING,
+        FailureReason.ACCESS_DENIED,
+        FailureReason.DIGEST_MISMATCH,
+        FailureReason.LAUNCH_REFUSED,
+        FailureReason.WRONG_MODEL,
+    }
+)
+"""Reasons that another start would only repeat: one counts as FAILED_STARTS."""
+
+
+def adopted(
+    state: RolloutState | None,
+    generation: int,
+    effective: EffectiveEndpoint,
+    tracks: dict[str, Track],
+    weights: dict[str, int],
+    serving: Collection[str],
+) -> RolloutState:
+    """state with generation's tracks and weights as the new side. serving: tracks with a ready replica.
+
+    Failed starts of the wanted tracks are forgotten: a changed spec, `rollout.retry` included, is a new try.
+    """
+    last = len(effective.steps) - 1
+    fresh = RolloutState(generation=generation, new=weights, in_force=weights, steps=effective.steps, step=last, tracks=tracks)
+    if state is None:
+        return fresh
+    kept = msgspec.structs.replace(
+        fresh,
+        tracks=state.tracks | tracks,
+        idle_since={t: at for t, at in state.idle_since.items() if t not in weights},
+        failures={t: failures for t, failures in state.failures.items() if t not in weights},
+    )
+    if weights == state.new and (not state.old or effective.steps == state.steps):
+        step, step_at = (state.step, state.step_at) if state.old else (last, None)
+        return msgspec.structs.replace(kept, old=state.old, in_force=state.in_force, step=step, step_at=step_at)
+    incumbent = {t: weight for t, weight in state.in_force.items() if weight > 0}
+    if not any(t in serving for t in incumbent):
+        return kept
+    return msgspec.structs.replace(kept, old=incumbent, in_force=incumbent, step=-1)
+
+
+def advanced(
+    state: RolloutState,
+    ready: dict[str, int],
+    final: dict[str, int],
+    acked: bool,
+    effective: EffectiveEndpoint,
+    now: datetime,
+) -> tuple[RolloutState, Blocked | None]:
+    """The next state, and what it waits for. ready: replicas per track now. final: replicas per track that `new` asks for.
+
+    acked: the route with the weights in force, and all of its targets, is in force in every live proxy.
+    """
+    if state.settled:
+        return state, None
+    if acked and state.step >= 0 and state.step_at is None:
+        state = msgspec.structs.replace(state, step_at=now)
+    if state.step >= 0 and state.step_at is None:
+        return state, Blocked(reason=BlockReason.PROXY_ACK, message="the proxy has not taken the route yet")
+    if state.step == len(state.steps) - 1:
+        return _settled(state, ready, final, now)
+    hold_ends = step_ends(state, effective)
+    if hold_ends is not None and now < hold_ends:
+        return state, Blocked(reason=BlockReason.STEP_HOLD, message=f"step {state.steps[state.step]} % is held")
+    percent = state.steps[state.step + 1]
+    short = _short(state, ready, final, percent)
+    if short:
+        return state, _waiting_for(short)
+    in_force = split_at(state.old, state.new, percent)
+    return msgspec.structs.replace(state, step=state.step + 1, step_at=None, in_force=in_force), None
+
+
+def step_ends(state: RolloutState, effective: EffectiveEndpoint) -> datetime | None:
+    """When the hold of the current step is over; None when no step is held."""
+    if state.settled or state.step_at is None or state.step < 0 or state.step == len(state.steps) - 1:
+        return None
+    return state.step_at + timedelta(seconds=effective.step_hold_s)
+
+
+def _short(state: RolloutState, ready: dict[str, int], final: dict[str, int], percent: int) -> list[str]:
+    """Tracks that would get more traffic than their ready replicas are for."""
+    growing = [t for t, weight in sorted(state.new.items()) if weight > state.old.get(t, 0)]
+    return [t for t in growing if ready.get(t, 0) < max(1, -(-final[t] * percent // 100))]
+
+
+def _waiting_for(short: list[str]) -> Blocked:
+    return Blocked(reason=BlockReason.HOST_WORKS, message=f"waiting for replicas of {', '.join(short)}")
+
+
+def _settled(state: RolloutState, ready: dict[str, int], final: dict[str, int], now: datetime) -> tuple[RolloutState, Blocked | None]:
+    short = [t for t in sorted(final) if ready.get(t, 0) < final[t]]
+    if short:
+        return state, _waiting_for(short)
+    leaving = {t: now for t in state.old if t not in state.new}
+    return msgspec.structs.replace(state, old={}, settled=True, idle_since=state.idle_since | leaving), None
+
+
+def counted(state: RolloutState, failed: Iterable[Replica], now: datetime) -> RolloutState:
+    """state with the failed starts of these replicas, which have just failed. A lost host is not the track's fault."""
+    failures = dict(state.failures)
+    for replica in failed:
+        if replica.failure is None or replica.failure is FailureReason.HOST_LOST:
+            continue
+        before = failures[replica.track].count if replica.track in failures else 0
+        count = max(before + 1, FAILED_STARTS) if replica.failure in HOPELESS else before + 1
+        failures[replica.track] = TrackFailures(
+            count=count, last_at=now, reason=replica.failure, message=replica.message, log_tail=replica.log_tail
+        )
+    return state if failures == state.failures else msgspec.structs.replace(state, failures=failures)
+
+
+def forgiven(state: RolloutState, replicas: Iterable[Replica], now: datetime) -> RolloutState:
+    """state without the failed starts of tracks that have run steadily since."""
+    steady = {
+        replica.track
+        for replica in replicas
+        if replica.phase is ReplicaPhase.READY and replica.ready_at and now >= replica.ready_at + timedelta(seconds=STABLE_S)
+    }
+    failures = {t: f for t, f in state.failures.items() if t not in steady or now < f.last_at + timedelta(seconds=STABLE_S)}
+    return state if failures == state.failures else msgspec.structs.replace(state, failures=failures)
+
+
+def exhausted(state: RolloutState, track: str) -> bool:
+    """True when the track has failed so often that it is given up, where giving up is possible."""
+    return track in state.failures and state.failures[track].count >= FAILED_STARTS
+
+
+def turned_back(state: RolloutState) -> str | None:
+    """The track for which the rollout is rolled back, or None."""
+    if not state.old:
+        return None
+    return next((t for t in sorted(state.new) if t not in state.old and exhausted(state, t)), None)
+
+
+def rolled_back(state: RolloutState) -> RolloutState:
+    """state with the old split as the wanted one."""
+    kept = state.old.keys() | state.idle_since.keys()
+    return msgspec.structs.replace(
+        state,
+        old={},
+        new=state.old,
+        in_force=state.old,
+        step=len(state.steps) - 1,
+        step_at=None,
+        tracks={t: track for t, track in state.tracks.items() if t in kept},
+        failures={t: f for t, f in state.failures.items() if t in kept},
+    )
+
+
+def stalled(state: RolloutState, ready: dict[str, int]) -> str | None:
+    """The track that keeps the endpoint from ever serving, or None: its first starts have failed and nothing else serves."""
+    if state.settled or state.old:
+        return None
+    return next((t for t in sorted(state.new) if exhausted(state, t) and ready.get(t, 0) == 0), None)
+
+
+def retry_at(state: RolloutState, track: str) -> datetime | None:
+    """When the track may be started again after its last failed start; None: at any time."""
+    failures = state.failures.get(track)
+    return None if failures is None else failures.last_at + timedelta(seconds=delay_s(failures.count))
+
+
+def baked(state: RolloutState, bake_s: int, gone: Collection[str], now: datetime) -> RolloutState:
+    """state without idle tracks whose bake is over. gone: tracks whose version was deleted, which ends their bake."""
+    idle = {t: at for t, at in state.idle_since.items() if t not in gone and now < at + timedelta(seconds=bake_s)}
+    needed = state.new.keys() | state.old.keys() | idle.keys()
+    tracks = {t: track for t, track in state.tracks.items() if t in needed}
+    failures = {t: f for t, f in state.failures.items() if t in needed}
+    if idle == state.idle_since and len(tracks) == len(state.tracks):
+        return state
+    return msgspec.structs.replace(state, idle_since=idle, tracks=tracks, failures=failures)

@@ -1,0 +1,207 @@
+"""What users are told: conditions with reasons, the phase word, what serves now, what was turned back (resources.md §5)."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import msgspec
+
+from fleetform.domain.base import Record
+from fleetform.domain.conditions import Condition, ConditionType, Reason, with_condition
+from fleetform.domain.endpoint import EndpointStatus, LiveState, Rejected, ReplicaCounts
+from fleetform.domain.replica import FailureReason, Replica, ReplicaPhase
+from fleetform.domain.rollout import RolloutState
+from fleetform.planner.model import Blocked, BlockReason, Desired
+
+P = ReplicaPhase
+Verdict = tuple[bool, Reason, str]
+LOG_LINES = 50
+
+
+class Picture(Record, frozen=True, kw_only=True):
+    """Everything that the status is made of. stalled: why nothing more is tried, or empty. counted: replicas that are wanted.
+
+    config_rejected: the proxy's words about the last route, or empty. away: hosts that do not answer.
+    """
+
+    desired: Desired
+    before: EndpointStatus
+    state: RolloutState | None
+    replicas: tuple[Replica, ...]
+    blocked: tuple[Blocked, ...]
+    counted: int
+    stalled: str = ""
+    rejected: Rejected | None = None
+    config_rejected: str = ""
+    away: tuple[str, ...] = ()
+
+
+def status(picture: Picture, now: datetime) -> EndpointStatus:
+    """The endpoint's status; its revision is the store's to raise when something differs."""
+    desired, state = picture.desired, picture.state
+    conditions = picture.before.conditions
+    for type_, judge in JUDGES:
+        held, reason, message = judge(picture)
+        conditions = with_condition(conditions, type_, held, reason, message, now)
+    live = _live(picture)
+    settled = state is not None and state.settled and state.generation == desired.generation
+    serves = next(c.status for c in conditions if c.type is ConditionType.READY)
+    return msgspec.structs.replace(
+        picture.before,
+        observed_generation=desired.generation,
+        phase=phase_word(picture),
+        conditions=conditions,
+        effective=desired.effective,
+        live=live,
+        rejected=picture.rejected,
+        replicas=_counts(picture),
+        ready=settled and serves and not desired.deleting,
+    )
+
+
+def _live(picture: Picture) -> LiveState | None:
+    desired, state = picture.desired, picture.state
+    if state is None or not state.settled or state.generation != desired.generation or picture.rejected is not None:
+        return picture.before.live
+    return LiveState(generation=desired.generation, variants=desired.effective.variants, instance_type=desired.effective.instance_type)
+
+
+def _counts(picture: Picture) -> ReplicaCounts:
+    phases = [replica.phase for replica in picture.replicas]
+    return ReplicaCounts(
+        wanted=0 if picture.desired.deleting else picture.counted,
+        ready=phases.count(P.READY),
+        starting=sum(phases.count(phase) for phase in (P.PLACING, P.FETCHING, P.STARTING)),
+        draining=phases.count(P.DRAINING),
+    )
+
+
+def ready(picture: Picture) -> Verdict:
+    """Requests are answered by what the last accepted spec asks for, or by what served before it while it is on its way."""
+    if picture.desired.deleting:
+        return False, Reason.DELETING, "the endpoint is being deleted"
+    if picture.rejected is not None:
+        return False, Reason.ROLLED_BACK, f"generation {picture.rejected.generation} was rolled back: {picture.rejected.reason}"
+    if _serves(picture):
+        return True, Reason.SERVING, ""
+    if picture.before.live is not None:
+        return False, Reason.NO_READY_REPLICA, "no replica is ready"
+    return False, Reason.STARTING, "the first replica is not ready yet"
+
+
+def _serves(picture: Picture) -> bool:
+    weights = {} if picture.state is None else picture.state.in_force
+    return any(r.phase is P.READY and weights.get(r.track, 0) > 0 for r in picture.replicas)
+
+
+def progressing(picture: Picture) -> Verdict:
+    """Something is on its way; False and Stalled when nothing more is tried until spec or hosts change."""
+    if picture.desired.deleting:
+        return True, Reason.DRAINING, "replicas finish their requests and stop"
+    if picture.stalled:
+        return False, Reason.STALLED, picture.stalled
+    phases = {replica.phase for replica in picture.replicas}
+    state = picture.state
+    if state is not None and state.settled:
+        if P.DRAINING in phases:
+            return True, Reason.DRAINING, "replicas that are not needed finish their requests and stop"
+        if not phases & {P.PLACING, P.FETCHING, P.STARTING} and not _waits_for_room(picture):
+            return False, Reason.SETTLED, ""
+    for phase, reason in ((P.STARTING, Reason.STARTING), (P.FETCHING, Reason.FETCHING), (P.PLACING, Reason.PLACING)):
+        if phase in phases:
+            return True, reason, ""
+    if state is not None and _serves(picture) and not _waits_for_room(picture):
+        return True, Reason.SHIFTING_TRAFFIC, ""
+    return True, Reason.PLACING, ""
+
+
+def _waits_for_room(picture: Picture) -> bool:
+    return any(b.reason in ADMISSION for b in picture.blocked)
+
+
+ADMISSION = {
+    BlockReason.VERSION_NOT_VERIFIED: Reason.VERSION_NOT_VERIFIED,
+    BlockReason.VERSION_REFUSED: Reason.VERSION_NOT_VERIFIED,
+    BlockReason.QUOTA_EXHAUSTED: Reason.QUOTA_EXHAUSTED,
+    BlockReason.NO_CAPACITY: Reason.NO_CAPACITY,
+    BlockReason.NO_SURGE_CAPACITY: Reason.NO_CAPACITY,
+    BlockReason.MODEL_DOES_NOT_FIT: Reason.NO_CAPACITY,
+    BlockReason.UNKNOWN_INSTANCE_TYPE: Reason.NO_CAPACITY,
+}
+
+
+def admitted(picture: Picture) -> Verdict:
+    """What the spec asks for has its versions, its quota and its place."""
+    for blocked in picture.blocked:
+        if blocked.reason in ADMISSION:
+            return False, ADMISSION[blocked.reason], blocked.message
+    return True, Reason.ADMITTED, ""
+
+
+def degraded(picture: Picture) -> Verdict:
+    """Less serves than is asked for, through a fault."""
+    if picture.config_rejected:
+        return True, Reason.CONFIG_REJECTED, f"the proxy refused the route: {picture.config_rejected}"
+    if picture.away:
+        return True, Reason.HOST_UNREACHABLE, f"no answer from {', '.join(picture.away)}; what it serves is kept in the route"
+    failures = {} if picture.state is None else picture.state.failures
+    for track, failure in sorted(failures.items()):
+        reason = Reason.OOM_KILLED if failure.reason == FailureReason.OOM_KILLED else Reason.CRASH_LOOP
+        return True, reason, f"{track}: {failure.count} failed starts, the last: {words(failure.reason, failure.message, failure.log_tail)}"
+    if picture.state is not None and picture.state.settled and _waits_for_room(picture):
+        limit = next(b.message for b in picture.blocked if b.reason in ADMISSION)
+        return True, Reason.SCALING_LIMITED, limit
+    return False, Reason.NONE, ""
+
+
+def words(reason: str, message: str, log_tail: Iterable[str]) -> str:
+    """A failure in one text: reason, sentence, and the last log lines."""
+    tail = "\n".join(list(log_tail)[-LOG_LINES:])
+    said = f"{reason}: {message}" if message else reason
+    return f"{said}\n{tail}" if tail else said
+
+
+JUDGES = (
+    (ConditionType.READY, ready),
+    (ConditionType.PROGRESSING, progressing),
+    (ConditionType.ADMITTED, admitted),
+    (ConditionType.DEGRADED, degraded),
+)
+
+
+def phase_word(picture: Picture) -> str:
+    """One word for tables and for the activator."""
+    if picture.desired.deleting:
+        return "Deleting"
+    if picture.rejected is not None:
+        return "RolledBack"
+    if _serves(picture):
+        if picture.stalled or degraded(picture)[0]:
+            return "Degraded"
+        return "Ready" if picture.state is not None and picture.state.settled else "Updating"
+    if picture.stalled:
+        return "Stalled"
+    _, reason, _ = progressing(picture)
+    return "Pending" if _waits_for_room(picture) else str(reason)
+
+
+def changed(before: Iterable[Condition], after: Iterable[Condition]) -> list[Condition]:
+    """Conditions whose status or reason differs from before."""
+    old = {c.type: (c.status, c.reason) for c in before}
+    return [c for c in after if old.get(c.type) != (c.status, c.reason)]
+
+
+BAD = frozenset(
+    {
+        Reason.ROLLED_BACK,
+        Reason.NO_READY_REPLICA,
+        Reason.STALLED,
+        Reason.QUOTA_EXHAUSTED,
+        Reason.NO_CAPACITY,
+        Reason.CRASH_LOOP,
+        Reason.OOM_KILLED,
+        Reason.HOST_UNREACHABLE,
+        Reason.CONFIG_REJECTED,
+        Reason.SCALING_LIMITED,
+    }
+)
+"""Reasons whose events are warnings."""
