@@ -17,7 +17,10 @@ sources.py      what a source is; folders and single files
 s3.py           buckets: ranged, resumed, retried, with a deadline
 safetensors.py  the header of a safetensors file, read with bounds
 gguf.py         the header of a GGUF file, read with bounds
-content.py      what a file may contain, and what a set of files is: format, task, architecture, dtype, context length
+content.py      what a file may contain, judged while it is read
+kinds.py        what a set of files is: format, task, architecture, dtype, context length; what is missing
+refusal.py      how a refusal is made
+sharing.py      work that many wait for and that is done once
 manifest.py     the digest, and comparing what is found with what was frozen
 transfer.py     one file into the cache: hashed, checked and written in one reading
 layout.py       the folders of the cache, locks, links, room, eviction
@@ -25,3 +28,6 @@ conversion.py   the process that converts GGUF, as the cache sees it
 convert.py      the program that converts GGUF (`python -m fleetform.host.artifacts.convert SOURCE TARGET`)
 cache.py        ArtifactCache
 """
+
+from fleetform.host.artifacts.cache import ArtifactCache as ArtifactCache
+from fleetform.host.artifacts.sharing import Progress as Progress
