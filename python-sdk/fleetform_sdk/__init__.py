@@ -33,7 +33,7 @@ from fleetform_sdk._errors import (
 from fleetform_sdk._generated import fields
 from fleetform_sdk._generated import models as types
 from fleetform_sdk._generated.models import Credential
-from fleetform_sdk._splits import InvalidSplit
+from fleetform_sdk._splits import InvalidSplit, with_split
 from fleetform_sdk._sync.client import Client
 from fleetform_sdk._sync.pages import Pages
 from fleetform_sdk._version import __version__
@@ -67,4 +67,5 @@ __all__ = [
     "__version__",
     "fields",
     "types",
+    "with_split",
 ]

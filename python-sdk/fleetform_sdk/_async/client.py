@@ -13,8 +13,8 @@ from fleetform_sdk._async.region import AsyncEngines, AsyncInstanceTypes, AsyncP
 from fleetform_sdk._async.tenancy import AsyncQuotas, AsyncRoleBindings
 from fleetform_sdk._async.tokens import AsyncTokens
 from fleetform_sdk._async.transport import AsyncTransport
-from fleetform_sdk._durations import Duration, seconds
 from fleetform_sdk._version import __version__
+from fleetform_sdk.durations import Duration, seconds
 
 DEFAULT_TIMEOUT = "60s"
 DEFAULT_MAX_RETRIES = 2

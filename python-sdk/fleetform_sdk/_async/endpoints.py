@@ -4,17 +4,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import msgspec
-
 from fleetform_sdk import _readiness, _splits
 from fleetform_sdk._async.pages import AsyncPages
-from fleetform_sdk._async.resource import AsyncResource
-from fleetform_sdk._durations import Duration, seconds
-from fleetform_sdk._errors import NotFoundError, PreconditionFailedError, RolloutFailed, WaitTimeout
+from fleetform_sdk._async.resource import AsyncResource, Change, only_new
+from fleetform_sdk._errors import NotFoundError, RolloutFailed, WaitTimeout
 from fleetform_sdk._generated import fields, models, operations
-
-UPDATE_ATTEMPTS = 5
-"""How often a read-change-write starts anew when somebody else was faster."""
+from fleetform_sdk.durations import Duration, seconds
 
 EndpointSpec = fields.EndpointSpec | models.EndpointSpec | Mapping[str, Any]
 Progress = Callable[[models.Endpoint], None]
@@ -38,36 +33,26 @@ class AsyncEndpoints(AsyncResource):
 
         create_only: PreconditionFailedError when an endpoint of that name exists.
         """
-        where, only_new = self._project(project), "*" if create_only else None
-        call = operations.put_endpoint(project=where, name=name, body={"spec": spec}, if_none_match=only_new)
+        where = self._project(project)
+        call = operations.put_endpoint(project=where, name=name, body={"spec": spec}, if_none_match=only_new(create_only))
         applied = await self._transport.send(call)
         if not wait:
             return applied
         generation = applied.metadata.generation
         return await self.wait_until_ready(name, generation=generation, timeout=timeout, on_progress=on_progress, project=where)
 
-    async def update(
-        self, name: str, change: Callable[[dict[str, Any]], Mapping[str, Any]], *, project: str | None = None
-    ) -> models.Endpoint:
-        """Change part of the spec: read it, put change(spec) in its place unless somebody else wrote in between, else start anew.
+    async def update(self, name: str, change: Change, *, project: str | None = None) -> models.Endpoint:
+        """Change part of the spec: read it, and put change(spec) in its place unless somebody else wrote in between, else start anew.
 
         change gets the spec as JSON, so that fields which this SDK does not know are kept, and may be called more than once.
         PreconditionFailedError: others were faster five times in a row.
         """
-        where, attempt = self._project(project), 1
-        while True:
-            seen = await self._transport.answer(operations.get_endpoint(project=where, name=name))
-            spec = msgspec.json.decode(seen.content)["spec"]
-            changed = change(msgspec.json.decode(seen.content)["spec"])
-            if changed == spec:
-                return seen.value
-            try:
-                call = operations.put_endpoint(project=where, name=name, body={"spec": changed}, if_match=seen.etag)
-                return await self._transport.send(call)
-            except PreconditionFailedError:
-                if attempt == UPDATE_ATTEMPTS:
-                    raise
-                attempt += 1
+        where = self._project(project)
+        return await self._update(
+            operations.get_endpoint(project=where, name=name),
+            lambda body, etag: operations.put_endpoint(project=where, name=name, body=body, if_match=etag),
+            change,
+        )
 
     async def set_traffic(self, name: str, split: Mapping[str, int], *, project: str | None = None) -> models.Endpoint:
         """Give each variant its weight in percent; a variant that is left out gets none.

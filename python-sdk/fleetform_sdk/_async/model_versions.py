@@ -6,9 +6,9 @@ from typing import Unpack
 from fleetform_sdk import _readiness
 from fleetform_sdk._async.pages import AsyncPages
 from fleetform_sdk._async.resource import AsyncResource
-from fleetform_sdk._durations import Duration, seconds
 from fleetform_sdk._errors import VerificationFailed, WaitTimeout
 from fleetform_sdk._generated import fields, models, operations
+from fleetform_sdk.durations import Duration, seconds
 
 
 class AsyncModelVersions(AsyncResource):

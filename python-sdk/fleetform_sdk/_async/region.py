@@ -3,16 +3,28 @@
 from typing import Unpack
 
 from fleetform_sdk._async.pages import AsyncPages
-from fleetform_sdk._async.resource import AsyncResource
+from fleetform_sdk._async.resource import AsyncResource, Change, only_new
 from fleetform_sdk._generated import fields, models, operations
 
 
 class AsyncProjects(AsyncResource):
     """Projects: the owners of endpoints, and where their artifacts may lie."""
 
-    async def apply(self, name: str, **spec: Unpack[fields.ProjectSpec]) -> models.Project:
-        """Create or replace the project; what is left out takes its default."""
-        return await self._transport.send(operations.put_project(name=name, body={"spec": spec}))
+    async def apply(self, name: str, *, create_only: bool = False, **spec: Unpack[fields.ProjectSpec]) -> models.Project:
+        """Create or replace the project; what is left out takes its default.
+
+        create_only: PreconditionFailedError when a project of that name exists.
+        """
+        call = operations.put_project(name=name, body={"spec": spec}, if_none_match=only_new(create_only))
+        return await self._transport.send(call)
+
+    async def update(self, name: str, change: Change) -> models.Project:
+        """Change part of the spec, as `endpoints.update` does."""
+        return await self._update(
+            operations.get_project(name=name),
+            lambda body, etag: operations.put_project(name=name, body=body, if_match=etag),
+            change,
+        )
 
     async def get(self, name: str) -> models.Project:
         """The project; NotFoundError when there is none, or none for this token."""

@@ -7,7 +7,6 @@ from typing import Self
 import httpx2
 
 from fleetform_sdk import _environment
-from fleetform_sdk._durations import Duration, seconds
 from fleetform_sdk._sync.endpoints import Endpoints
 from fleetform_sdk._sync.model_versions import ModelVersions
 from fleetform_sdk._sync.region import Engines, InstanceTypes, Projects
@@ -15,6 +14,7 @@ from fleetform_sdk._sync.tenancy import Quotas, RoleBindings
 from fleetform_sdk._sync.tokens import Tokens
 from fleetform_sdk._sync.transport import Transport
 from fleetform_sdk._version import __version__
+from fleetform_sdk.durations import Duration, seconds
 
 DEFAULT_TIMEOUT = "60s"
 DEFAULT_MAX_RETRIES = 2

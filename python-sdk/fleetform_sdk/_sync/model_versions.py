@@ -4,11 +4,11 @@ import time
 from typing import Unpack
 
 from fleetform_sdk import _readiness
-from fleetform_sdk._durations import Duration, seconds
 from fleetform_sdk._errors import VerificationFailed, WaitTimeout
 from fleetform_sdk._generated import fields, models, operations
 from fleetform_sdk._sync.pages import Pages
 from fleetform_sdk._sync.resource import Resource
+from fleetform_sdk.durations import Duration, seconds
 
 
 class ModelVersions(Resource):

@@ -4,15 +4,27 @@ from typing import Unpack
 
 from fleetform_sdk._generated import fields, models, operations
 from fleetform_sdk._sync.pages import Pages
-from fleetform_sdk._sync.resource import Resource
+from fleetform_sdk._sync.resource import Change, Resource, only_new
 
 
 class Projects(Resource):
     """Projects: the owners of endpoints, and where their artifacts may lie."""
 
-    def apply(self, name: str, **spec: Unpack[fields.ProjectSpec]) -> models.Project:
-        """Create or replace the project; what is left out takes its default."""
-        return self._transport.send(operations.put_project(name=name, body={"spec": spec}))
+    def apply(self, name: str, *, create_only: bool = False, **spec: Unpack[fields.ProjectSpec]) -> models.Project:
+        """Create or replace the project; what is left out takes its default.
+
+        create_only: PreconditionFailedError when a project of that name exists.
+        """
+        call = operations.put_project(name=name, body={"spec": spec}, if_none_match=only_new(create_only))
+        return self._transport.send(call)
+
+    def update(self, name: str, change: Change) -> models.Project:
+        """Change part of the spec, as `endpoints.update` does."""
+        return self._update(
+            operations.get_project(name=name),
+            lambda body, etag: operations.put_project(name=name, body=body, if_match=etag),
+            change,
+        )
 
     def get(self, name: str) -> models.Project:
         """The project; NotFoundError when there is none, or none for this token."""

@@ -1,7 +1,21 @@
 """Generated from _async by `make generate`; do not edit."""
 
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
 from fleetform_sdk import _environment
+from fleetform_sdk._call import Call
+from fleetform_sdk._errors import PreconditionFailedError
 from fleetform_sdk._sync.transport import Transport
+
+T = TypeVar("T")
+UPDATE_ATTEMPTS = 5
+"""How often a read-change-write starts anew when somebody else was faster."""
+
+Change = Callable[[dict[str, Any]], Mapping[str, Any]]
+"""From a spec as JSON to the wanted one; may be called more than once."""
 
 
 class Resource:
@@ -14,3 +28,28 @@ class Resource:
     def _project(self, project: str | None) -> str:
         """The project to speak of; ConfigurationError when none was named."""
         return _environment.required(project or self._default_project, _environment.PROJECT, "project", {})
+
+    def _update(self, read: Call[T], write: Callable[[object, str | None], Call[T]], change: Change) -> T:
+        """Put change(spec) in the place of spec; start anew when somebody wrote in between.
+
+        The spec is handled as JSON, so that fields which this SDK does not know are kept. PreconditionFailedError: others were
+        faster every time.
+        """
+        attempt = 1
+        while True:
+            seen = self._transport.answer(read)
+            spec = msgspec.json.decode(seen.content)["spec"]
+            changed = change(msgspec.json.decode(seen.content)["spec"])
+            if changed == spec:
+                return seen.value
+            try:
+                return self._transport.send(write({"spec": changed}, seen.etag))
+            except PreconditionFailedError:
+                if attempt == UPDATE_ATTEMPTS:
+                    raise
+                attempt += 1
+
+
+def only_new(create_only: bool) -> str | None:
+    """The If-None-Match header of a PUT that must not replace anything."""
+    return "*" if create_only else None

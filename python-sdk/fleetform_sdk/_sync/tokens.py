@@ -2,18 +2,23 @@
 
 from typing import Unpack
 
-from fleetform_sdk._durations import Duration, seconds
 from fleetform_sdk._generated import fields, models, operations
 from fleetform_sdk._sync.pages import Pages
-from fleetform_sdk._sync.resource import Resource
+from fleetform_sdk._sync.resource import Resource, only_new
+from fleetform_sdk.durations import Duration, seconds
 
 
 class Tokens(Resource):
     """Tokens: identities with roles. A token holds no secret; credentials do, and are shown once."""
 
-    def apply(self, name: str, *, project: str | None = None, **spec: Unpack[fields.TokenSpec]) -> models.Token:
-        """Create or replace the token. A role or endpoint taken away revokes its live credentials."""
-        return self._transport.send(operations.put_token(project=self._project(project), name=name, body={"spec": spec}))
+    def apply(self, name: str, *, create_only: bool = False, project: str | None = None, **spec: Unpack[fields.TokenSpec]) -> models.Token:
+        """Create or replace the token. A role or endpoint taken away revokes its live credentials.
+
+        create_only: PreconditionFailedError when a token of that name exists.
+        """
+        where = self._project(project)
+        call = operations.put_token(project=where, name=name, body={"spec": spec}, if_none_match=only_new(create_only))
+        return self._transport.send(call)
 
     def get(self, name: str, *, project: str | None = None) -> models.Token:
         """The token with its live credentials, without their secrets; NotFoundError when there is none."""

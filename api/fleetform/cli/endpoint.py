@@ -1,0 +1,159 @@
+"""`fleetform endpoint`: create, change, watch and delete endpoints."""
+
+from typing import Any
+
+import click
+
+from fleetform.cli.context import Session, verb
+from fleetform.cli.endpoint_spec import FIELDS, SCALAR_OPTIONS, SPLIT_OPTION, changed, created
+from fleetform.cli.options import MODEL_REF, PAIR, SECONDS
+from fleetform.cli.output import age
+from fleetform.cli.progress import shown
+from fleetform_sdk import types
+
+WAIT_OPTIONS = (
+    click.option("--wait", is_flag=True, help="Wait until what was asked for serves, and show the progress."),
+    click.option("--wait-timeout", type=SECONDS, default="30m", help="How long to wait. Default: 30m."),
+)
+
+
+@click.group()
+def endpoint() -> None:
+    """Create, change, watch and delete endpoints."""
+
+
+@verb(
+    endpoint,
+    "create",
+    click.option("--name", required=True, help="The endpoint's name, which clients send as `model`."),
+    click.option("--model", type=MODEL_REF, required=True, help="What to serve, as model:version. The variant is named after the version."),
+    click.option("--instance-type", required=True, help="The shape of each replica."),
+    click.option("--engine-arg", "engine_args", type=PAIR, multiple=True, help="An engine argument, key=value. Repeat for several."),
+    *SCALAR_OPTIONS,
+    *WAIT_OPTIONS,
+    examples=(
+        "endpoint create --name acme-summarize-prod --model acme-summarizer:v1.4 --instance-type gpu-a10-1x \\",
+        "    --min-replicas 2 --max-replicas 20 --target-concurrency 8 --timeout 30s --wait",
+    ),
+    fields=FIELDS,
+)
+def create(session: Session, name: str, wait: bool, wait_timeout: int, **options: Any) -> None:
+    """Create an endpoint."""
+    found = session.client.endpoints.apply(name, created(**options), create_only=True)
+    _finish(session, found, "created", wait, wait_timeout)
+
+
+@verb(
+    endpoint,
+    "update",
+    click.option("--name", required=True, help="The endpoint's name."),
+    SPLIT_OPTION,
+    click.option("--instance-type", help="The shape of each replica."),
+    click.option("--remove-variant", "removed", multiple=True, help="A variant without traffic to take out. Repeat for several."),
+    *SCALAR_OPTIONS,
+    *WAIT_OPTIONS,
+    examples=(
+        "endpoint update --name acme-summarize-prod --target-concurrency 6",
+        "endpoint update --name acme-summarize-prod --traffic-split 'v1.4=90,v1.5=10' --wait",
+    ),
+    fields=FIELDS,
+)
+def update(session: Session, name: str, wait: bool, wait_timeout: int, **options: Any) -> None:
+    """Change an endpoint in place; what is not given stays as it is."""
+    change = changed(**options)
+    if change is None:
+        raise click.UsageError("nothing to change: give at least one option, such as --traffic-split or --target-concurrency")
+    found = session.client.endpoints.update(name, change)
+    _finish(session, found, "updated", wait, wait_timeout)
+
+
+@verb(endpoint, "list", examples=("endpoint list", "inference endpoint list --output json"))
+def list_(session: Session) -> None:
+    """List the endpoints of the project."""
+    found = session.client.endpoints.list().all()
+    rows = [(e.metadata.name, e.status.phase, _replicas(e), _split(e), e.spec.instance_type, age(e.metadata.created_at)) for e in found]
+    session.out.rows(("name", "phase", "ready", "traffic", "instance type", "age"), rows, found)
+
+
+@verb(endpoint, "get", click.argument("name"), examples=("endpoint get acme-summarize-prod",))
+def get(session: Session, name: str) -> None:
+    """Show an endpoint: what serves, what was asked for, and why the two differ."""
+    found = session.client.endpoints.get(name)
+    status = found.status
+    facts: list[tuple[str, object]] = [
+        ("name", found.metadata.name),
+        ("phase", status.phase),
+        ("url", status.url),
+        ("model", status.model),
+        ("instance type", found.spec.instance_type),
+        ("replicas ready", _replicas(found)),
+        ("wanted traffic", _split(found)),
+        ("live traffic", [f"{name}={v.weight}" for name, v in status.live.variants.items()] if status.live else None),
+        ("generation", f"{found.metadata.generation} (seen: {status.observed_generation})"),
+        *((f"condition {c.type}", f"{'yes' if c.status else 'no'} {c.reason} {c.message}".rstrip()) for c in status.conditions),
+    ]
+    if status.rejected is not None:
+        facts += [("rejected", f"generation {status.rejected.generation}: {status.rejected.reason}")]
+        facts += [("evidence", line) for line in status.rejected.evidence]
+    session.out.one(facts, found)
+
+
+@verb(
+    endpoint,
+    "wait",
+    click.argument("name"),
+    click.option("--wait-timeout", type=SECONDS, default="30m", help="How long to wait. Default: 30m."),
+    examples=("endpoint wait acme-summarize-prod --wait-timeout 10m",),
+)
+def wait(session: Session, name: str, wait_timeout: int) -> None:
+    """Wait until what was last asked for serves. Exit status 1: it will not, with the reason."""
+    with shown(f"Waiting for {name}") as report:
+        found = session.client.endpoints.wait_until_ready(name, timeout=wait_timeout, on_progress=report)
+    session.out.done(f"endpoint {name} is ready", found)
+
+
+@verb(
+    endpoint,
+    "delete",
+    click.argument("name"),
+    click.option("--wait", is_flag=True, help="Wait until its replicas are gone."),
+    click.option("--wait-timeout", type=SECONDS, default="20m", help="How long to wait. Default: 20m."),
+    examples=("endpoint delete acme-summarize-prod --wait",),
+)
+def delete(session: Session, name: str, wait: bool, wait_timeout: int) -> None:
+    """Delete an endpoint; requests in flight are answered first."""
+    session.client.endpoints.delete(name)
+    if not wait:
+        session.out.done(f"endpoint {name} is being deleted")
+        return
+    with shown(f"Deleting {name}") as report:
+        session.client.endpoints.wait_until_deleted(name, timeout=wait_timeout, on_progress=report)
+    session.out.done(f"endpoint {name} deleted")
+
+
+@verb(endpoint, "events", click.argument("name"), examples=("endpoint events acme-summarize-prod",))
+def events(session: Session, name: str) -> None:
+    """What happened to an endpoint."""
+    found = session.client.endpoints.events(name).all()
+    rows = [(age(e.at), e.kind, e.reason, e.generation, e.replica_id, e.message) for e in found]
+    session.out.rows(("age", "kind", "reason", "generation", "replica", "message"), rows, found)
+
+
+def _finish(session: Session, found: types.Endpoint, what: str, wait: bool, wait_timeout: int) -> None:
+    name = found.metadata.name
+    if not wait:
+        session.out.done(f"endpoint {name} {what}; `fleetform endpoint wait {name}` tells when it serves", found)
+        return
+    with shown(f"Waiting for {name}") as report:
+        found = session.client.endpoints.wait_until_ready(
+            name, generation=found.metadata.generation, timeout=wait_timeout, on_progress=report
+        )
+    session.out.done(f"endpoint {name} {what} and ready at {found.status.url}", found)
+
+
+def _replicas(found: types.Endpoint) -> str:
+    return f"{found.status.replicas.ready}/{found.status.replicas.wanted}"
+
+
+def _split(found: types.Endpoint) -> list[str]:
+    return [f"{name}={100 if v.weight is None or not isinstance(v.weight, int) else v.weight}" for name, v in found.spec.variants.items()]
