@@ -1,0 +1,59 @@
+"""Values for tests, with everything that a test does not care about filled in."""
+
+from datetime import UTC, datetime
+
+from fleetform.domain.endpoint import EffectiveEndpoint, EffectiveVariant
+from fleetform.domain.machine import Device, HostCapacity, Shape
+from fleetform.domain.model import Manifest, ManifestFile, ModelFormat, Task
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+GPU_SHAPE = Shape(cpu_millis=4000, memory_mib=16_384, accelerator="a10", accelerator_count=1, accelerator_memory_mib=22_000)
+CPU_SHAPE = Shape(cpu_millis=500, memory_mib=5_120)
+
+
+def a_manifest(digest: str = "d1", size: int = 1_000_000) -> Manifest:
+    file = ManifestFile(path="model.safetensors", size=size, sha256="0" * 64)
+    return Manifest(digest=digest, files=(file,), format=ModelFormat.SAFETENSORS, task=Task.GENERATE)
+
+
+def a_host(name: str = "host-1", gpus: int = 0, kind: str = "a10", cpu_millis: int = 64_000, memory_mib: int = 512_000) -> HostCapacity:
+    devices = tuple(
+        Device(uuid=f"GPU-{name}-{index}", kind=kind, memory_mib=24_000, memory_free_idle_mib=23_900, index=index) for index in range(gpus)
+    )
+    return HostCapacity(host=name, cpu_millis=cpu_millis, memory_mib=memory_mib, devices=devices)
+
+
+def effective_endpoint(
+    weights: dict[str, int] | None = None,
+    replicas: int = 1,
+    *,
+    args: dict[str, dict[str, str]] | None = None,
+    instance_type: str = "cpu-small",
+    steps: tuple[int, ...] = (100,),
+    step_hold_s: int = 0,
+    bake_s: int = 600,
+    request_timeout_s: int = 300,
+    retry: str = "",
+) -> EffectiveEndpoint:
+    """weights: variant → percent; variant `v1` serves model version `m:v1`."""
+    variants = {
+        name: EffectiveVariant(model_version=f"m:{name}", weight=weight, engine_args=(args or {}).get(name, {}))
+        for name, weight in (weights or {"v1": 100}).items()
+    }
+    return EffectiveEndpoint(
+        instance_type=instance_type,
+        variants=variants,
+        type="realtime",
+        mode="dedicated",
+        min_replicas=replicas,
+        max_replicas=max(replicas, len(variants)),
+        target_concurrency=8,
+        idle_s=300,
+        request_timeout_s=request_timeout_s,
+        strategy="surge",
+        steps=steps,
+        step_hold_s=step_hold_s,
+        bake_s=bake_s,
+        retry=retry,
+        logging_content="redacted",
+    )

@@ -1,0 +1,217 @@
+"""A region small enough to run inside one test: what the planner asks for is done, by hosts and proxies that can be told to misbehave."""
+
+import itertools
+from datetime import datetime, timedelta
+
+import msgspec
+
+from fleetform.domain.endpoint import EffectiveEndpoint, EndpointStatus
+from fleetform.domain.machine import HostCapacity, Reservation, Shape
+from fleetform.domain.protocol import HostReplica, HostReplicaState
+from fleetform.domain.replica import FailureReason, Replica, ReplicaPhase, Unix
+from fleetform.domain.rollout import RolloutState
+from fleetform.planner import plan
+from fleetform.planner.model import (
+    Action,
+    Book,
+    Bury,
+    Capacity,
+    Desired,
+    Drop,
+    Forget,
+    Move,
+    Observed,
+    Plan,
+    Published,
+    PublishRoute,
+    QuotaRoom,
+    Release,
+    RemoveRoute,
+    Reserve,
+    SeenReplica,
+    Start,
+    Stop,
+    VersionFacts,
+)
+from tests.builders import CPU_SHAPE, NOON, a_host, a_manifest, effective_endpoint
+
+S = HostReplicaState
+
+
+class World:
+    """One endpoint and everything around it.
+
+    broken: variant → why its starts fail. quota, booked: of the endpoint's instance type. away: hosts that do not answer.
+    deaf: the proxy acknowledges nothing while it is set.
+    """
+
+    def __init__(
+        self,
+        effective: EffectiveEndpoint | None = None,
+        hosts: tuple[HostCapacity, ...] = (a_host(),),
+        shape: Shape = CPU_SHAPE,
+        quota: int = 100,
+        others: int = 0,
+    ) -> None:
+        self.now = NOON
+        self.hosts = hosts
+        self.quota, self.others = quota, others
+        self.effective = effective or effective_endpoint()
+        self.booked = self.effective.min_replicas
+        self.generation = 1
+        self.deleting = self.buried = False
+        self.shapes: dict[str, Shape] = {"cpu-small": shape}
+        self.versions = {f"m:{name}": a_version(name) for name in self.effective.variants}
+        self.status = EndpointStatus()
+        self.rollout: RolloutState | None = None
+        self.rows: dict[str, Replica] = {}
+        self.reservations: dict[str, Reservation] = {}
+        self.seen: dict[str, HostReplica] = {}
+        self.published: Published | None = None
+        self.broken: dict[str, FailureReason] = {}
+        self.away: set[str] = set()
+        self.deaf = False
+        self.sent: list[Action] = []
+        self._seeds = itertools.count()
+
+    def put(self, effective: EffectiveEndpoint) -> None:
+        """A new generation, as a PUT stores it."""
+        self.generation += 1
+        self.effective = effective
+        self.booked = max(effective.min_replicas, len(self.reservations))
+        for name in effective.variants:
+            self.versions.setdefault(f"m:{name}", a_version(name))
+
+    @property
+    def desired(self) -> Desired:
+        return Desired(
+            uid="e1",
+            project="acme",
+            name="chat",
+            generation=self.generation,
+            created_at=NOON,
+            effective=self.effective,
+            versions=self.versions,
+            shape=self.shapes.get(self.effective.instance_type),
+            deleting=self.deleting,
+        )
+
+    @property
+    def observed(self) -> Observed:
+        held = len(self.reservations)
+        items = tuple(
+            SeenReplica(
+                replica=row,
+                seen=self.seen.get(row.replica_id),
+                reachable=row.members[0].host not in self.away,
+                holds=row.replica_id in self.reservations,
+            )
+            for row in self.rows.values()
+        )
+        hosts = tuple(msgspec.structs.replace(h, reachable=h.host not in self.away) for h in self.hosts)
+        return Observed(
+            status=self.status,
+            quota=QuotaRoom(limit=self.quota, used=self.others + max(self.booked, held), booked=self.booked, held=held),
+            seed=str(next(self._seeds)),
+            rollout=self.rollout,
+            replicas=items,
+            published=self.published,
+            capacity=Capacity(hosts=hosts, reservations=tuple(self.reservations.values())),
+        )
+
+    def step(self) -> Plan:
+        """Plan once and do all of it, then let hosts and proxies go one step further."""
+        made = plan(self.desired, self.observed, self.now)
+        self.status, self.rollout = made.status, made.rollout
+        for action in made.actions:
+            self._do(action)
+        self._tick()
+        return made
+
+    def settle(self, rounds: int = 60) -> list[Plan]:
+        """Step until nothing is done and nothing changes; AssertionError when that takes more rounds."""
+        plans = []
+        for _ in range(rounds):
+            before = (self.status, self.rollout, dict(self.seen), self.published)
+            plans.append(self.step())
+            if self.buried or (not plans[-1].actions and before == (self.status, self.rollout, self.seen, self.published)):
+                return plans
+        raise AssertionError(f"still busy after {rounds} rounds: {plans[-1]}")
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    def crash(self, replica_id: str, reason: FailureReason = FailureReason.CRASHED) -> None:
+        """The engine of a replica ends."""
+        self.seen[replica_id] = msgspec.structs.replace(
+            self.seen[replica_id], state=S.EXITED, failure=reason, message="it ended", log_tail=("last words",), exit_code=1
+        )
+
+    def ready(self, variant: str | None = None) -> int:
+        """Ready replicas, of one variant or of all."""
+        return sum(1 for r in self.rows.values() if r.phase is ReplicaPhase.READY and (variant is None or _variant(r) == variant))
+
+    def weights(self) -> dict[str, int]:
+        """Variant → the weight that the gateways have been told."""
+        if self.published is None or self.published.route is None:
+            return {}
+        return {track.track.rpartition(".")[0]: track.weight for track in self.published.route.tracks if track.weight}
+
+    def _do(self, action: Action) -> None:
+        self.sent.append(action)
+        match action:
+            case Reserve():
+                self.rows[action.replica.replica_id] = action.replica
+                self.reservations[action.replica.replica_id] = action.reservation
+            case Move():
+                self.rows[action.replica.replica_id] = action.replica
+            case Release():
+                del self.reservations[action.replica_id]
+            case Drop():
+                del self.rows[action.replica_id]
+                self.reservations.pop(action.replica_id, None)
+            case Start():
+                replica_id = action.command.replica_id
+                self.seen[replica_id] = HostReplica(replica_id=replica_id, state=S.FETCHING, seq=1)
+            case Stop():
+                replica_id = action.command.replica_id
+                self.seen[replica_id] = msgspec.structs.replace(self.seen[replica_id], state=S.STOPPING)
+            case Forget():
+                self.seen.pop(action.command.replica_id, None)
+            case PublishRoute():
+                self.published = Published(route=action.route, acked=False)
+            case RemoveRoute():
+                self.published = Published(route=None, acked=False)
+            case Book():
+                self.booked = action.replicas
+            case Bury():
+                self.buried = True
+
+    def _tick(self) -> None:
+        if self.published is not None and not self.deaf:
+            self.published = None if self.published.route is None else msgspec.structs.replace(self.published, acked=True)
+        for replica_id, seen in list(self.seen.items()):
+            row = self.rows.get(replica_id)
+            if row is not None and row.members[0].host in self.away:
+                continue
+            self._advance(seen, "" if row is None else _variant(row))
+
+    def _advance(self, seen: HostReplica, variant: str) -> None:
+        if seen.state is S.FETCHING:
+            self.seen[seen.replica_id] = msgspec.structs.replace(seen, state=S.STARTING)
+        elif seen.state is S.STARTING and variant in self.broken:
+            self.crash(seen.replica_id, self.broken[variant])
+        elif seen.state is S.STARTING:
+            address = Unix(path=f"/run/{seen.replica_id}.sock")
+            self.seen[seen.replica_id] = msgspec.structs.replace(seen, state=S.SERVING, address=address)
+        elif seen.state is S.STOPPING:
+            self.seen[seen.replica_id] = msgspec.structs.replace(seen, state=S.EXITED, exit_code=0)
+
+
+def a_version(name: str) -> VersionFacts:
+    """A verified version `m:<name>`."""
+    return VersionFacts(uid=f"uid-{name}", ref=f"m:{name}", artifact=f"file:///m/{name}", manifest=a_manifest(f"d-{name}"), verified=True)
+
+
+def _variant(replica: Replica) -> str:
+    return replica.track.rpartition(".")[0]
