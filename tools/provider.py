@@ -1,5 +1,6 @@
 """The Terraform provider of this checkout: built with Go, and laid out as a mirror that Terraform and OpenTofu install from."""
 
+import filecmp
 import hashlib
 import json
 import os
@@ -13,6 +14,8 @@ from steps import ROOT, run, step
 
 SOURCE = ROOT / "provider-go-shim"
 VERSION = "0.1.0"
+BINARY = SOURCE / "bin" / f"terraform-provider-fleetform_v{VERSION}"
+STAMP = SOURCE / "bin" / "sources"
 OLDEST_TERRAFORM = (1, 11)
 HOSTNAMES = {"terraform": "registry.terraform.io", "tofu": "registry.opentofu.org"}
 """What each program puts before `fleetform/fleetform`; the mirror is looked up by it and nothing is asked there."""
@@ -46,15 +49,30 @@ def go(log: Path) -> str:
     return str(packaged)
 
 
-def build(home: Path, log: Path) -> Path:
-    """Build the provider into home's mirror, when its sources have changed; returns the Terraform CLI configuration file."""
+def build(log: Path) -> None:
+    """Build the provider into provider-go-shim/bin, when its sources have changed."""
     digest = sources_digest()
-    stamp = home / "bin" / "provider-sources"
-    if not stamp.exists() or stamp.read_text() != digest:
-        program = go(log)
-        with step("Building the Terraform provider"):
-            _build(program, home, log)
-        stamp.write_text(digest)
+    if BINARY.exists() and STAMP.exists() and STAMP.read_text() == digest:
+        return
+    program = go(log)
+    # The same sources give the same bytes, so that Terraform's lock file stays right.
+    flags = ["-trimpath", "-buildvcs=false", "-ldflags", f"-s -w -X main.version={VERSION}"]
+    with step("Building the Terraform provider"):
+        run([program, "build", *flags, "-o", str(BINARY), "."], log, {**os.environ, "CGO_ENABLED": "0"}, SOURCE)
+    STAMP.write_text(digest)
+
+
+def install(home: Path) -> Path:
+    """Lay the built provider out as a mirror in home; returns the Terraform CLI configuration file that names it."""
+    for hostname in HOSTNAMES.values():
+        placed = home / "bin" / "mirror" / hostname / "fleetform" / "fleetform" / VERSION / "linux_amd64" / BINARY.name
+        if placed.exists() and filecmp.cmp(BINARY, placed, shallow=False):
+            continue
+        placed.parent.mkdir(parents=True, exist_ok=True)
+        # Replaced as a whole: a Terraform that runs keeps the file it has opened.
+        fresh = placed.with_suffix(".new")
+        shutil.copy2(BINARY, fresh)
+        fresh.rename(placed)
     return _write_cli_config(home)
 
 
@@ -65,23 +83,6 @@ def sources_digest() -> str:
     for path in paths:
         seen.update(str(path.relative_to(SOURCE)).encode() + b"\0" + path.read_bytes())
     return seen.hexdigest()
-
-
-def _build(program: str, home: Path, log: Path) -> None:
-    binary = home / "bin" / f"terraform-provider-fleetform_v{VERSION}"
-    binary.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # The same sources give the same bytes, so that Terraform's lock file stays right.
-    flags = ["-trimpath", "-buildvcs=false", "-ldflags", f"-s -w -X main.version={VERSION}"]
-    run([program, "build", *flags, "-o", str(binary), "."], log, {**os.environ, "CGO_ENABLED": "0"}, SOURCE)
-    for hostname in HOSTNAMES.values():
-        folder = home / "bin" / "mirror" / hostname / "fleetform" / "fleetform" / VERSION / "linux_amd64"
-        folder.mkdir(parents=True, exist_ok=True)
-        placed = folder / binary.name
-        # Replaced as a whole: a Terraform that runs keeps the file it has opened.
-        fresh = placed.with_suffix(".new")
-        fresh.unlink(missing_ok=True)
-        os.link(binary, fresh)
-        fresh.rename(placed)
 
 
 def _write_cli_config(home: Path) -> Path:

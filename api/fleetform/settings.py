@@ -113,7 +113,13 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
 
 
 def run_dir(home: Path, environ: Mapping[str, str] = os.environ) -> Path:
-    """Where the sockets of this home live: a short path of its own, because a Unix socket path has only 107 bytes."""
+    """Where the sockets of this home live: a short path of its own, because a Unix socket path has only 107 bytes.
+
+    Once `up` has linked it as home/run, the link decides: a second shell with another XDG_RUNTIME_DIR must find the same sockets.
+    """
+    link = home / "run"
+    if link.is_symlink():
+        return link.readlink()
     tag = hashlib.sha256(str(home).encode()).hexdigest()[:8]
     runtime = environ.get("XDG_RUNTIME_DIR")
     if runtime and len(f"{runtime}/ff-{tag}".encode()) <= SOCKET_DIR_MAX:

@@ -1,0 +1,115 @@
+"""The programs that make up Fleetform on this machine, as the supervisor is told of them: one file each in host/children.
+
+A file holds all that its program depends on and nothing else, so that writing it again restarts nothing, and a changed setting
+restarts only the programs that see it. That is why the shell's own environment is not handed on.
+"""
+
+import os
+import pwd
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fleetform.errors import SetupError
+from fleetform.gateway.bootstrap import envoy_argv, write_bootstrap
+from fleetform.host import postgres, records
+from fleetform.settings import Settings
+
+POSTGRES, WORKER, ACTIVATOR, ENVOY, SERVER = "postgres", "worker", "activator", "envoy", "server"
+
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_HANDED_ON = ("AWS_", "CUDA_", "NVIDIA_", "NCCL_", "VLLM_", "SSL_CERT_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "LD_LIBRARY_PATH")
+"""What the worker needs of the shell's environment, to reach artifacts and devices, by the beginning of the name."""
+
+
+def write_all(settings: Settings, environ: Mapping[str, str] = os.environ) -> None:
+    """Write Envoy's bootstrap and the file of every program, and remove the file of one that is no longer wanted."""
+    write_bootstrap(settings)
+    folder = records.private_directory(settings.home / "host" / "children")
+    wanted = {spec["name"]: spec for spec in specs(settings, environ)}
+    for name, spec in wanted.items():
+        path = folder / f"{name}.json"
+        if records.read_json(path) != spec:
+            records.write_json(path, spec)
+    for path in folder.glob("*.json"):
+        if path.stem not in wanted:
+            records.remove(path)
+
+
+def specs(settings: Settings, environ: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Every program, in the order of their start; they stop in the opposite order."""
+    ours = _own_environment(settings, environ)
+    machine = {name: value for name, value in environ.items() if name.startswith(_HANDED_ON)}
+    database = {"FLEETFORM_DATABASE_URL": settings.database_url} if settings.database_url is not None else {}
+    embedded = settings.database_url is None
+    server = _spec(settings, SERVER, 50, _fleetform("server"), {**ours, **database}, stop_timeout_s=20)
+    server["start_after"] = [str(postgres.socket_path(settings))] if embedded else []
+    found = [
+        _spec(settings, WORKER, 20, _fleetform("host", "worker"), {**ours, **machine}, stop_timeout_s=20),
+        _spec(settings, ACTIVATOR, 30, _fleetform("host", "activator"), ours, stop_timeout_s=10),
+        _spec(settings, ENVOY, 40, tuple(envoy_argv(settings)), {}, stop_timeout_s=10, start_after=[str(settings.ads_socket)]),
+        server,
+    ]
+    if embedded:
+        data = postgres.data_dir(settings)
+        found.insert(0, _spec(settings, POSTGRES, 10, postgres.argv(settings), {}, stop_timeout_s=60, stop_signal="SIGINT", cwd=data))
+    return found
+
+
+def supervisor_argv(settings: Settings) -> tuple[str, ...]:
+    """The root process of this home."""
+    return (*_fleetform("host", "supervisor"), "--home", str(settings.home))
+
+
+def supervisor_environment(settings: Settings) -> dict[str, str]:
+    """All that the supervisor needs: its children get their own from their files."""
+    return {**_base_environment(), "FLEETFORM_HOME": str(settings.home)}
+
+
+def _fleetform(*words: str) -> tuple[str, ...]:
+    """Our own program, by absolute path, so that a list of processes shows whose it is."""
+    script = Path(sys.executable).with_name("fleetform")
+    if not script.exists():
+        raise SetupError(f"{script} does not exist; install fleetform with pip or uv into the environment of {sys.executable}")
+    return (sys.executable, str(script), *words)
+
+
+def _spec(
+    settings: Settings,
+    name: str,
+    order: int,
+    argv: tuple[str, ...],
+    env: dict[str, str],
+    *,
+    stop_timeout_s: int,
+    stop_signal: str = "SIGTERM",
+    start_after: list[str] | None = None,
+    cwd: Path | None = None,
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "order": order,
+        "argv": list(argv),
+        "env": {**_base_environment(), **env},
+        "cwd": str(cwd or settings.home),
+        "log": str(settings.home / "logs" / f"{name}.log"),
+        "start_after": start_after or [],
+        "stop_signal": stop_signal,
+        "stop_timeout_s": stop_timeout_s,
+    }
+
+
+def _base_environment() -> dict[str, str]:
+    return {
+        "PATH": f"{Path(sys.executable).parent}:{_SYSTEM_PATH}",
+        "HOME": pwd.getpwuid(os.geteuid()).pw_dir,
+        "LANG": "C.UTF-8",
+    }
+
+
+def _own_environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """The FLEETFORM_ settings in force. Secrets stay out: the database's address goes to the server alone, a client's token to nobody."""
+    kept_out = ("FLEETFORM_DATABASE_URL", "FLEETFORM_TOKEN", "FLEETFORM_PROJECT", "FLEETFORM_BASE_URL")
+    given = {name: value for name, value in environ.items() if name.startswith("FLEETFORM_") and name not in kept_out and value}
+    return {**given, "FLEETFORM_HOME": str(settings.home)}
