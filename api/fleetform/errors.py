@@ -1,7 +1,7 @@
 """The error tree. Every error has a stable CamelCase reason, a sentence for people, and the ids involved.
 
 AppError
-├── RequestError    the caller's fault, 4xx: Malformed, InvalidSpec, Unauthenticated, Forbidden, NotFound,
+├── RequestError    the caller's fault, 4xx: Malformed, UnsupportedMediaType, InvalidSpec, Unauthenticated, Forbidden, NotFound,
 │                   Conflict (InUse, QuotaExceeded, Immutable, Protected), Stale
 ├── TemporaryError  the loop retries after a back-off: HostUnreachable, HostBusy, DatabaseAway, NotLeader, SourceAway, CacheFull
 ├── StalledError    the loop stops until spec or host changes: ArtifactRefused, ModelDoesNotFit, LaunchCrashed
@@ -37,6 +37,14 @@ class Malformed(RequestError):
     """The body is not JSON, or the request is not of a form that could be understood."""
 
     reason = "Malformed"
+
+
+class UnsupportedMediaType(RequestError):
+    """The body says to be something else than JSON."""
+
+    reason = "UnsupportedMediaType"
+    status = 415
+    problem = "unsupported-media-type"
 
 
 class FieldError:

@@ -70,9 +70,10 @@ class Manifest(Record, frozen=True, kw_only=True):
 
 
 class ModelVersionStatus(Record, frozen=True, kw_only=True):
-    """ref: `model:version`. digest and size_bytes are empty until Verified."""
+    """ref: `model:version`. digest and size_bytes are empty until Verified. revision grows with every status change."""
 
     ref: str
+    revision: int = 0
     conditions: tuple[Condition, ...] = ()
     digest: str = ""
     size_bytes: int = 0

@@ -92,6 +92,9 @@ class CredentialInfo(Record, frozen=True, kw_only=True):
 
 
 class TokenStatus(Record, frozen=True, kw_only=True):
+    """credentials: the live ones, oldest first. revision grows with every mint and revocation."""
+
+    revision: int = 0
     conditions: tuple[Condition, ...] = ()
     credentials: tuple[CredentialInfo, ...] = ()
 
