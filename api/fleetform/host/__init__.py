@@ -1,1 +1,25 @@
-"""WHAT RUNS ON A MACHINE: supervisor, worker, device ledger, artifact cache, engine adapters. Started detached; outlives the server."""
+"""WHAT RUNS ON A MACHINE: started detached, outlives the server, remembers what runs. Imports neither the store nor the planner.
+
+The root process, with the standard library alone:
+supervisor.py      starts the programs of a machine, restarts them, collects every exit status, adopts them after its own death
+children.py        one such program: its file, its process, its back-off
+processes.py       processes by identity; signals by pidfd; whole groups
+launcher.py, gate.py   no process runs before its record is on disk
+records.py, logs.py    durable files and locks; bounded logs
+unprivileged.py, postgres.py   the embedded PostgreSQL
+
+The worker, behind the host protocol (domain/protocol.py):
+worker.py          wires the parts
+api.py             the protocol over HTTP on a Unix socket
+commands.py, fence.py  epochs, command ids, what each command did
+board.py           what the host knows, numbered for its readers
+replicas.py, replica.py, starting.py   replicas and the life of each
+record.py, exits.py, oom.py, probe.py  a replica's record, its end, the evidence for its end, the proof that it serves
+verifications.py   artifacts being verified
+ledger.py          cores, memory, devices
+guard.py           restarts a dead supervisor
+layout.py          where things are
+engines/           how an engine is started
+artifacts/         where weights come from
+middleware.py      the time limit of a request, inside the engine
+"""

@@ -65,7 +65,8 @@ class Vllm:
         if launch.track.quantization:
             args["quantization"] = launch.track.quantization
         if launch.devices:
-            args["tensor_parallel_size"] = str(len(launch.devices))
+            if "pipeline_parallel_size" not in launch.track.engine_args:
+                args["tensor_parallel_size"] = str(len(launch.devices))
             return args
         args |= {"enforce_eager": "true", "kv_cache_memory_bytes": str(CPU_KV_CACHE_BYTES)}
         if manifest.task is Task.GENERATE and manifest.context_length:

@@ -1,0 +1,92 @@
+"""The host protocol over HTTP: decode, hand on, encode. What the messages mean stands in domain/protocol.py.
+
+POST /v1/commands            CommandRequest → CommandResult, or 409 HostRefusal
+GET  /v1/observe             ?since=N&wait_s=S → HostReport
+GET  /v1/replicas/{id}/log   ?lines=N → LogText
+POST /v1/gateway/snapshot    SnapshotUpdate → PublishResult, or 409 HostRefusal
+POST /v1/shutdown            stop every engine; answers when all have exited
+GET  /healthz                200 while the worker runs
+
+The socket is 0600 in a directory that is 0700: who may connect is this machine's own user.
+"""
+
+from typing import Annotated, Any
+
+import msgspec
+import structlog
+from litestar import Litestar, Request, Response, get, post
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.params import Parameter
+
+from fleetform.domain.protocol import CommandRequest, CommandResult, HostRefusal, HostReport, LogText
+from fleetform.gateway.feed import GatewayFeed
+from fleetform.gateway.snapshot import PublishResult, SnapshotUpdate
+from fleetform.host.board import Board
+from fleetform.host.commands import Commands
+from fleetform.host.replicas import Replicas
+
+WAIT_MAX_S = 60
+LOG_LINES_MAX = 5000
+BODY_MAX_BYTES = 256 * 1024 * 1024
+
+log = structlog.get_logger(__name__)
+
+
+@post("/v1/commands", status_code=200)
+async def command(data: CommandRequest, commands: Commands) -> Response[CommandResult | HostRefusal]:
+    result = await commands.run(data)
+    return Response(result, status_code=409 if isinstance(result, HostRefusal) else 200)
+
+
+@get("/v1/observe")
+async def observe(
+    board: Board, since: Annotated[int, Parameter(ge=0)] = 0, wait_s: Annotated[float, Parameter(ge=0, le=WAIT_MAX_S)] = 0
+) -> HostReport:
+    return await board.observe(since, wait_s)
+
+
+@get("/v1/replicas/{replica_id:str}/log", sync_to_thread=True)
+def replica_log(replica_id: str, replicas: Replicas, lines: Annotated[int, Parameter(ge=1, le=LOG_LINES_MAX)] = 200) -> LogText:
+    return LogText(replica_id=replica_id, lines=replicas.log_lines(replica_id, lines))
+
+
+@post("/v1/gateway/snapshot", status_code=200, request_max_body_size=BODY_MAX_BYTES)
+async def snapshot(data: SnapshotUpdate, commands: Commands, feed: GatewayFeed) -> Response[PublishResult | HostRefusal]:
+    refusal = await commands.admit(data.epoch)
+    if refusal is not None:
+        return Response(refusal, status_code=409)
+    return Response(await feed.publish(data))
+
+
+@post("/v1/shutdown", status_code=204)
+async def shutdown(replicas: Replicas) -> None:
+    await replicas.stop_all()
+
+
+@get("/healthz")
+async def health() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+def make_app(board: Board, commands: Commands, replicas: Replicas, feed: GatewayFeed) -> Litestar:
+    """The worker's API over its parts."""
+    parts = {"board": board, "commands": commands, "replicas": replicas, "feed": feed}
+    return Litestar(
+        [command, observe, replica_log, snapshot, shutdown, health],
+        dependencies={name: Provide(lambda part=part: part, sync_to_thread=False) for name, part in parts.items()},
+        exception_handlers={HTTPException: _http_error, Exception: _bug},
+        openapi_config=None,
+    )
+
+
+def _http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    body = msgspec.json.encode({"reason": "BadRequest", "message": error.detail})
+    return Response(body, status_code=error.status_code, media_type="application/json")
+
+
+def _bug(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    log.error("a call failed", path=request.url.path, exc_info=error)
+    return Response(
+        msgspec.json.encode({"reason": "Internal", "message": "see the worker's log"}), status_code=500, media_type="application/json"
+    )

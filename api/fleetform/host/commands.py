@@ -1,0 +1,80 @@
+"""What becomes of a command: fenced, done once, answered the same again."""
+
+import asyncio
+from typing import assert_never
+
+import structlog
+
+from fleetform.domain.protocol import (
+    PROTOCOL_VERSION,
+    Command,
+    CommandRequest,
+    CommandResult,
+    ForgetReplica,
+    HostRefusal,
+    StartReplica,
+    StopReplica,
+    VerifyArtifact,
+)
+from fleetform.host.board import Board
+from fleetform.host.fence import Fence
+from fleetform.host.layout import is_replica_id
+from fleetform.host.replicas import Replicas
+from fleetform.host.verifications import Verifications
+
+log = structlog.get_logger(__name__)
+
+
+class Commands:
+    """Commands one after the other: each is short, the work goes on behind it."""
+
+    def __init__(self, fence: Fence, board: Board, replicas: Replicas, verifications: Verifications) -> None:
+        self.fence = fence
+        self.board = board
+        self.replicas = replicas
+        self.verifications = verifications
+        self.lock = asyncio.Lock()
+        board.epoch = fence.epoch
+
+    async def run(self, request: CommandRequest) -> CommandResult | HostRefusal:
+        """Do it, or say what was answered before; HostRefusal when the caller no longer leads or speaks another version."""
+        async with self.lock:
+            refusal = await self.admit(request.epoch, request.protocol_version)
+            if refusal is not None:
+                return refusal
+            before = self.fence.answered(request.command_id)
+            if before is not None and not self._lost(request.command):
+                return before
+            result = await self._do(request)
+            await asyncio.to_thread(self.fence.remember, request, result)
+            log.info("command", kind=type(request.command).__name__, epoch=request.epoch, accepted=result.accepted, message=result.message)
+            return result
+
+    async def admit(self, epoch: int, protocol_version: int = PROTOCOL_VERSION) -> HostRefusal | None:
+        """None when a caller with that epoch may go on; from then on lower ones are refused."""
+        refusal = await asyncio.to_thread(self.fence.refusal, epoch, protocol_version)
+        if refusal is None and self.board.epoch != self.fence.epoch:
+            self.board.put_epoch(self.fence.epoch)
+        return refusal
+
+    def _lost(self, command: Command) -> bool:
+        """True when what the command began died with an earlier worker: a verification has no record but the board."""
+        return isinstance(command, VerifyArtifact) and not self.verifications.knows(command.version_uid)
+
+    async def _do(self, request: CommandRequest) -> CommandResult:
+        command = request.command
+        if not isinstance(command, VerifyArtifact) and not is_replica_id(command.replica_id):
+            return CommandResult(command_id=request.command_id, accepted=False, message="a replica id has 1 to 64 of A-Z a-z 0-9 . _ -")
+        match command:
+            case VerifyArtifact():
+                done: str | None = self.verifications.start(command)
+            case StartReplica():
+                done = await self.replicas.start(command)
+            case StopReplica():
+                done = await self.replicas.stop(command)
+            case ForgetReplica():
+                done = await self.replicas.forget(command)
+            case _:
+                assert_never(command)
+        accepted = done is not None
+        return CommandResult(command_id=request.command_id, accepted=accepted, message=done or "it has not exited; stop it first")

@@ -1,0 +1,151 @@
+"""Asking an engine who it is and whether it works. vLLM's `/health` is never proof: it stays 200 with a hung engine and in drain."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from fleetform.domain.model import Task
+from fleetform.domain.replica import Address, FailureReason, Loopback, Unix
+from fleetform.host.processes import Identity
+
+UP_POLL_S = 0.2
+HEALTH_TIMEOUT_S = 5.0
+CANARY_TIMEOUT_S = 120.0
+CANARY_TRIES = 3
+
+
+class NotServing(Exception):
+    """The engine is up and is not what was started, or does not work."""
+
+    def __init__(self, reason: FailureReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+@contextlib.asynccontextmanager
+async def client(address: Address) -> AsyncIterator[httpx2.AsyncClient]:
+    """An HTTP client that reaches nothing but that engine."""
+    match address:
+        case Unix(path=path):
+            transport, base = httpx2.AsyncHTTPTransport(uds=path), "http://engine"
+        case Loopback(port=port):
+            transport, base = httpx2.AsyncHTTPTransport(), f"http://127.0.0.1:{port}"
+        case _:
+            raise ValueError(f"an engine of this host cannot be at {address}")
+    async with httpx2.AsyncClient(transport=transport, base_url=base, timeout=HEALTH_TIMEOUT_S, trust_env=False) as http:
+        yield http
+
+
+async def is_up(http: httpx2.AsyncClient, health_path: str) -> bool:
+    """True when the engine answers 200 to its health path."""
+    try:
+        return (await http.get(health_path)).status_code == 200
+    except (httpx2.HTTPError, OSError):
+        return False
+
+
+async def until_up(http: httpx2.AsyncClient, health_path: str) -> None:
+    """Wait until `is_up`."""
+    while not await is_up(http, health_path):  # noqa: ASYNC110  # another process gives no event to wait for
+        await asyncio.sleep(UP_POLL_S)
+
+
+async def check_names(http: httpx2.AsyncClient, served_name: str, instance: str) -> None:
+    """NotServing(WrongModel) unless the engine lists both the name that clients send and this replica's own."""
+    try:
+        answer = (await http.get("/v1/models")).json()
+        listed = {str(model["id"]) for model in answer["data"]}
+    except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
+        raise NotServing(FailureReason.WRONG_MODEL, f"the engine does not list its models: {error!r}") from error
+    for name in (served_name, instance):
+        if name not in listed:
+            found = ", ".join(sorted(listed)) or "nothing"
+            raise NotServing(FailureReason.WRONG_MODEL, f"the engine on the socket serves {found}, not {name}")
+
+
+async def check_canary(http: httpx2.AsyncClient, model: str, task: Task) -> None:
+    """NotServing(CanaryFailed) unless the engine answers one token, or one embedding. Tried CANARY_TRIES times."""
+    words = ""
+    for attempt in range(CANARY_TRIES):
+        if attempt:
+            await asyncio.sleep(1)
+        try:
+            words = await _ask(http, model, task)
+        except httpx2.HTTPError as error:
+            words = repr(error)
+        if not words:
+            return
+    raise NotServing(FailureReason.CANARY_FAILED, f"the engine is up and answers no request: {words}")
+
+
+async def _ask(http: httpx2.AsyncClient, model: str, task: Task) -> str:
+    """Empty when the answer is right, else what is wrong with it."""
+    if task is Task.EMBED:
+        return await _post(http, "/v1/embeddings", {"model": model, "input": "ping"}, ("data", 0, "embedding", 0))
+    chat = {"model": model, "messages": [{"role": "user", "content": "ping"}], "max_tokens": 1, "temperature": 0}
+    wrong = await _post(http, "/v1/chat/completions", chat, ("choices", 0, "message"))
+    if not wrong:
+        return ""
+    # A base model has no chat template; it must still complete.
+    plain = {"model": model, "prompt": "ping", "max_tokens": 1, "temperature": 0}
+    return "" if not await _post(http, "/v1/completions", plain, ("choices", 0, "text")) else wrong
+
+
+async def _post(http: httpx2.AsyncClient, path: str, body: dict[str, Any], wanted: tuple[str | int, ...]) -> str:
+    answer = await http.post(path, json=body, timeout=CANARY_TIMEOUT_S)
+    if answer.status_code != 200:
+        return f"{path} answered {answer.status_code}: {answer.text[:300]}"
+    try:
+        value = answer.json()
+        for key in wanted:
+            value = value[key]
+    except (ValueError, KeyError, IndexError, TypeError):
+        return f"{path} answered 200 without {'/'.join(map(str, wanted))}"
+    return ""
+
+
+def listener(address: Address, members: Iterable[Identity]) -> int | None:
+    """The pid of the process that listens there: by the kernel's word for a socket, by its open files for a port. None when unknown."""
+    match address:
+        case Unix(path=path):
+            return _socket_listener(path)
+        case Loopback(port=port):
+            return _port_listener(port, members)
+        case _:
+            return None
+
+
+def _socket_listener(path: str) -> int | None:
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(HEALTH_TIMEOUT_S)
+            connection.connect(path)
+            credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    except OSError:
+        return None
+    pid: int = struct.unpack("3i", credentials)[0]
+    return pid
+
+
+def _port_listener(port: int, members: Iterable[Identity]) -> int | None:
+    """The member that holds the listening socket of that port."""
+    listening = {
+        fields[9]
+        for fields in (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+        if fields[1] in (f"0100007F:{port:04X}", f"00000000:{port:04X}") and fields[3] == "0A"
+    }
+    for member in members:
+        with contextlib.suppress(OSError):
+            for link in Path(f"/proc/{member.pid}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    if os.readlink(link).removeprefix("socket:[").removesuffix("]") in listening:  # noqa: PTH115  # not a path
+                        return member.pid
+    return None

@@ -1,0 +1,107 @@
+"""The record of one replica on this host: what was asked, what runs, what became of it. It owns what runs (design D13)."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import msgspec
+import structlog
+
+from fleetform.domain.base import Record
+from fleetform.domain.protocol import HostReplica, HostReplicaState, Phase, StartReplica
+from fleetform.domain.replica import Address, FailureReason, ProcessIdentity
+from fleetform.host import records
+from fleetform.host.layout import Layout
+from fleetform.host.processes import Identity
+
+log = structlog.get_logger(__name__)
+
+
+class ReplicaRecord(Record, frozen=True, kw_only=True):
+    """start: the command it began with. oom_kills: the kernel's counter when it was launched.
+
+    drain_until: when it is being stopped, how long the proxy may still take to let go of it. failure is set before anything is torn
+    down, so that a worker that dies meanwhile does not lose the reason.
+    """
+
+    start: StartReplica
+    state: HostReplicaState = HostReplicaState.FETCHING
+    address: Address | None = None
+    process: ProcessIdentity | None = None
+    phases: tuple[Phase, ...] = ()
+    failure: FailureReason | None = None
+    message: str = ""
+    log_tail: tuple[str, ...] = ()
+    exit_code: int | None = None
+    drain_until: datetime | None = None
+    oom_kills: int | None = None
+
+    @property
+    def replica_id(self) -> str:
+        return self.start.replica_id
+
+    @property
+    def route_key(self) -> str:
+        """The route that may name this replica."""
+        return f"{self.start.project}/{self.start.endpoint}"
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        return tuple(device for member in self.start.members for device in member.devices)
+
+    @property
+    def identity(self) -> Identity | None:
+        """The leader of its process group, once there is one."""
+        return None if self.process is None else Identity(**msgspec.structs.asdict(self.process))
+
+    def shown(self) -> HostReplica:
+        """As the report shows it; seq and in_flight are not known here."""
+        members = tuple(msgspec.structs.replace(member, process=self.process) for member in self.start.members)
+        return HostReplica(
+            replica_id=self.replica_id,
+            state=self.state,
+            seq=0,
+            members=members,
+            address=self.address,
+            phases=self.phases,
+            failure=self.failure,
+            message=self.message,
+            log_tail=self.log_tail,
+            exit_code=self.exit_code,
+        )
+
+
+def domain_identity(identity: Identity) -> ProcessIdentity:
+    """identity in the words of the protocol."""
+    return ProcessIdentity(**identity._asdict())
+
+
+def in_phase(phases: tuple[Phase, ...], name: str, now: datetime, done: int | None = None, total: int | None = None) -> tuple[Phase, ...]:
+    """phases with the one called name running: begun now, the one before it ended, or only its progress moved on."""
+    if phases and phases[-1].name == name and phases[-1].ended_at is None:
+        return (*phases[:-1], msgspec.structs.replace(phases[-1], done=done, total=total))
+    return (*without_running(phases, now), Phase(name=name, started_at=now, done=done, total=total))
+
+
+def without_running(phases: tuple[Phase, ...], now: datetime) -> tuple[Phase, ...]:
+    """phases with the last one ended."""
+    if not phases or phases[-1].ended_at is not None:
+        return phases
+    return (*phases[:-1], msgspec.structs.replace(phases[-1], ended_at=now))
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def save(layout: Layout, record: ReplicaRecord) -> None:
+    """Write record; on disk when this returns."""
+    records.write(layout.record(record.replica_id), msgspec.json.encode(record))
+
+
+def load_all(layout: Layout) -> Iterator[ReplicaRecord]:
+    """Every record of this host. One that cannot be read is left where it is, and named in the log: what it tells of may still run."""
+    for path in sorted(layout.replicas.glob("*.json")):
+        try:
+            yield msgspec.json.decode(path.read_bytes(), type=ReplicaRecord)
+        except (OSError, msgspec.DecodeError) as error:
+            log.error("a replica's record cannot be read", path=str(path), error=str(error))

@@ -1,0 +1,118 @@
+"""All replicas of this host: taking them up again at start, commands about them, their logs."""
+
+import asyncio
+import contextlib
+import time
+
+from fleetform.domain.protocol import ForgetReplica, StartReplica, StopReplica
+from fleetform.host import logs, records
+from fleetform.host.layout import is_replica_id
+from fleetform.host.record import ReplicaRecord, load_all, save
+from fleetform.host.replica import Host, Replica
+
+LOG_CHECK_S = 5.0
+LOGS_KEPT = 200
+LOG_KEPT_S = 7 * 86400
+IN_FLIGHT_POLL_S = 5.0
+
+
+class Replicas:
+    """Replicas by id. The board shows each as it is."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.replicas: dict[str, Replica] = {}
+        self.in_flight: dict[str, int] = {}
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    def adopt(self) -> None:
+        """Go on with every replica that has a record here; engines that run are taken over as they are."""
+        for record in load_all(self.host.layout):
+            self._take_up(record)
+        self.host.board.in_flight = self.in_flight.get
+        for care in (self._bound_logs(), self._count_in_flight()):
+            self.tasks.add(asyncio.create_task(care))
+
+    async def start(self, command: StartReplica) -> str:
+        """Make it run; the answer says what was done. A replica that is known is left as it is."""
+        if command.replica_id in self.replicas:
+            return "this replica is known already"
+        record = ReplicaRecord(start=command)
+        await asyncio.to_thread(save, self.host.layout, record)
+        self._take_up(record)
+        return "the start has begun"
+
+    async def stop(self, command: StopReplica) -> str:
+        """Begin to stop it; the answer says what was done."""
+        replica = self.replicas.get(command.replica_id)
+        if replica is None:
+            return "no such replica is known here"
+        if replica.stopping:
+            return "it has ended, or is being stopped already"
+        await replica.stop(command)
+        return "the stop has begun"
+
+    async def forget(self, command: ForgetReplica) -> str | None:
+        """Drop the record of a replica that has exited; None when it has not."""
+        replica = self.replicas.get(command.replica_id)
+        if replica is not None and not replica.exited:
+            return None
+        if replica is not None:
+            await replica.let_go()
+            del self.replicas[command.replica_id]
+            await asyncio.to_thread(records.remove, self.host.layout.record(command.replica_id))
+            self.host.board.remove_replica(command.replica_id)
+        return "forgotten"
+
+    async def stop_all(self) -> None:
+        """Stop every replica without waiting for the proxy, and return when all have exited."""
+        for replica in list(self.replicas.values()):
+            await replica.stop(StopReplica(replica_id=replica.record.replica_id, drain_timeout_s=0))
+        running = [replica.task for replica in self.replicas.values() if replica.task is not None]
+        if running:
+            await asyncio.wait(running)
+
+    async def let_go(self) -> None:
+        """Stop looking after them; engines go on running."""
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await asyncio.gather(*(replica.let_go() for replica in self.replicas.values()))
+
+    def log_lines(self, replica_id: str, lines: int) -> tuple[str, ...]:
+        """The end of its log, redacted; also for a while after it was forgotten. Empty when there is none."""
+        return logs.tail(self.host.layout.log(replica_id), lines) if is_replica_id(replica_id) else ()
+
+    def _take_up(self, record: ReplicaRecord) -> None:
+        replica = Replica(self.host, record)
+        self.replicas[record.replica_id] = replica
+        replica.begin()
+
+    async def _bound_logs(self) -> None:
+        while True:
+            with contextlib.suppress(OSError):  # a full disk is no reason to stop looking
+                await asyncio.to_thread(self._bound_logs_once)
+            await asyncio.sleep(LOG_CHECK_S)
+
+    def _bound_logs_once(self) -> None:
+        found = sorted(self.host.layout.logs.glob("*.log"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for number, path in enumerate(found):
+            logs.rotate(path)
+            if path.stem not in self.replicas and (number >= LOGS_KEPT or path.stat().st_mtime < time.time() - LOG_KEPT_S):
+                path.unlink(missing_ok=True)
+                logs.rotated(path).unlink(missing_ok=True)
+
+    async def _count_in_flight(self) -> None:
+        """Keep the numbers that reports show; a proxy that does not answer leaves none."""
+        while True:
+            by_route: dict[str, list[str]] = {}
+            for replica in self.replicas.values():
+                if not replica.exited:
+                    by_route.setdefault(replica.record.route_key, []).append(replica.record.replica_id)
+            found: dict[str, int] = {}
+            for key, replica_ids in by_route.items():
+                with contextlib.suppress(OSError):
+                    found |= await self.host.proxy.in_flight(key, replica_ids)
+            self.in_flight.clear()
+            self.in_flight.update(found)
+            await asyncio.sleep(IN_FLIGHT_POLL_S)

@@ -1,0 +1,140 @@
+"""The worker of a machine: engines, artifacts, devices, and the proxy's routing snapshot, behind the host protocol.
+
+Its death changes nothing that runs: engines are sessions of their own with records, the proxy goes on with what it has, and the next
+worker takes both up again. Everything it needs is imported at start, so that an upgrade below a running worker breaks nothing.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import stat
+from collections.abc import Generator, Iterable
+from pathlib import Path
+
+import structlog
+import uvicorn
+from litestar import Litestar
+
+from fleetform import logs
+from fleetform import settings as configuration
+from fleetform.errors import SetupError
+from fleetform.gateway.feed import GatewayFeed
+from fleetform.host import ledger, records
+from fleetform.host.api import make_app
+from fleetform.host.artifacts.cache import ArtifactCache
+from fleetform.host.board import Board
+from fleetform.host.commands import Commands
+from fleetform.host.fence import Fence
+from fleetform.host.guard import keep_supervisor
+from fleetform.host.layout import Layout
+from fleetform.host.replica import Host
+from fleetform.host.replicas import Replicas
+from fleetform.host.verifications import Verifications
+from fleetform.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+def main() -> None:
+    """Run the worker of FLEETFORM_HOME in the foreground until SIGTERM, which leaves all engines running. SetupError when one runs."""
+    settings = configuration.load()
+    logs.configure(settings.log_level)
+    layout = Layout(settings)
+    with records.locked(layout.lock) as ours:
+        if not ours:
+            raise SetupError(f"a host worker already runs for {settings.home}")
+        asyncio.run(serve(settings, layout))
+
+
+async def serve(settings: Settings, layout: Layout) -> None:
+    """Take up what runs, then answer on settings.host_socket until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    machine = await _discover(settings, layout)
+    board = Board(machine.capacity)
+    feed = GatewayFeed(settings, on_change=board.touch)
+    board.gateway = feed.report
+    artifacts = ArtifactCache(layout.cache)
+    replicas = Replicas(Host(layout=layout, board=board, ledger=machine, artifacts=artifacts, proxy=FeedProxy(feed)))
+    verifications = Verifications(board, artifacts)
+    commands = Commands(Fence(layout), board, replicas, verifications)
+    await feed.start()
+    replicas.adopt()
+    guard = asyncio.create_task(keep_supervisor(layout))
+    try:
+        await _answer(settings.host_socket, make_app(board, commands, replicas, feed), stop)
+    finally:
+        guard.cancel()
+        await replicas.let_go()
+        await verifications.stop()
+        await artifacts.close()
+        await feed.stop()
+        log.info("worker stopped")
+
+
+class FeedProxy:
+    """The feed as replicas see it."""
+
+    def __init__(self, feed: GatewayFeed) -> None:
+        self.feed = feed
+
+    async def in_flight(self, key: str, replica_ids: Iterable[str]) -> dict[str, int]:
+        return await self.feed.in_flight(key, replica_ids)
+
+    def alive(self) -> bool:
+        return self.feed.report().proxy_alive
+
+
+class _Server(uvicorn.Server):
+    """Without signal handlers of its own: the worker's own are set before anything is started."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+async def _answer(path: Path, app: Litestar, stop: asyncio.Event) -> None:
+    # A graceful end waits for calls under way; a long poll would hold it for a minute.
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", loop="asyncio", timeout_graceful_shutdown=1)
+    server = _Server(config)
+    with _private_socket(path) as listener:
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        stopped = asyncio.create_task(stop.wait())
+        log.info("worker answers", socket=str(path))
+        await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        server.should_exit = True
+        stopped.cancel()
+        await serving
+
+
+@contextlib.contextmanager
+def _private_socket(path: Path) -> Generator[socket.socket, None, None]:
+    """A listening socket that only our own user may open, in a directory that only our own user may enter."""
+    directory = records.private_directory(path.parent)
+    found = directory.stat(follow_symlinks=False)
+    if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode) or stat.S_IMODE(found.st_mode) & 0o077:
+        raise SetupError(f"{directory} must be a directory of this user with mode 0700; remove it, or set XDG_RUNTIME_DIR")
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(128)
+        yield listener
+    path.unlink(missing_ok=True)
+
+
+async def _discover(settings: Settings, layout: Layout) -> ledger.Ledger:
+    """What the machine has. Its name and its devices' idle memory are kept: reservations speak of them."""
+    kept = records.read_json(layout.devices) or {}
+    name = str(kept.get("host") or socket.gethostname())
+    machine = await ledger.discover(name, settings.cpu_millis, settings.memory_mib, kept.get("idle_mib", {}))
+    idle = {device.uuid: device.memory_free_idle_mib for device in machine.capacity.devices}
+    records.write_json(layout.devices, {"host": name, "idle_mib": idle})
+    return machine
+
+
+if __name__ == "__main__":
+    main()
