@@ -40,8 +40,8 @@ def refusal(response: httpx2.Response) -> APIStatusError:
     except msgspec.DecodeError:
         body = response.text[:_SHOWN_MAX].strip()
     request_id = response.headers.get("x-request-id")
-    if request_id is None and isinstance(body, dict) and isinstance(body.get("request_id"), str):
-        request_id = body["request_id"]
+    if request_id is None and isinstance(body, dict) and isinstance(body.get("instance"), str):
+        request_id = body["instance"]
     after = retry_after_s(response.headers, datetime.now(UTC))
     return status_error(response.status_code, body, request_id=request_id, retry_after_s=after)
 

@@ -12,8 +12,9 @@ from fleetform.cli.replicas import standalone
     "logs",
     click.option("--endpoint", required=True, help="The endpoint's name."),
     click.option("--replica", help="One replica's id; by default every replica of the endpoint."),
-    click.option("--lines", type=click.IntRange(1, 10_000), default=100, help="How many lines of each. Default: 100."),
+    click.option("--lines", type=int, default=100, help="How many lines of each. Default: 100."),
     examples=("logs --endpoint acme-summarize-prod", "logs --endpoint acme-summarize-prod --replica 5f0c2a9d --lines 500"),
+    fields={"/lines": "--lines", "/replica_id": "--replica", "/name": "--endpoint"},
 )
 def logs(session: Session, endpoint: str, replica: str | None, lines: int) -> None:
     """The last lines of the engine of a replica, also of one that failed."""

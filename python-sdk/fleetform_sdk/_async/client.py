@@ -9,7 +9,7 @@ import httpx2
 from fleetform_sdk import _environment
 from fleetform_sdk._async.endpoints import AsyncEndpoints
 from fleetform_sdk._async.model_versions import AsyncModelVersions
-from fleetform_sdk._async.region import AsyncEngines, AsyncInstanceTypes, AsyncProjects
+from fleetform_sdk._async.region import AsyncEngines, AsyncInstanceTypes, AsyncProjects, AsyncRegion
 from fleetform_sdk._async.tenancy import AsyncQuotas, AsyncRoleBindings
 from fleetform_sdk._async.tokens import AsyncTokens
 from fleetform_sdk._async.transport import AsyncTransport
@@ -62,6 +62,7 @@ class AsyncClient:
         self.projects = AsyncProjects(self._transport, project)
         self.instance_types = AsyncInstanceTypes(self._transport, project)
         self.engines = AsyncEngines(self._transport, project)
+        self.region = AsyncRegion(self._transport, project)
 
     def with_options(
         self,

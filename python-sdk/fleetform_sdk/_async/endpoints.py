@@ -136,17 +136,17 @@ class AsyncEndpoints(AsyncResource):
     def replicas(self, name: str, *, project: str | None = None) -> AsyncPages[models.ReplicaView]:
         """The replicas of the endpoint, those of old versions included."""
         where = self._project(project)
-        return AsyncPages(self._transport, lambda cursor: operations.list_replicas(project=where, name=name, cursor=cursor))
+        return AsyncPages(self._transport, lambda cursor: operations.list_endpoint_replicas(project=where, name=name, cursor=cursor))
 
     def events(self, name: str, *, project: str | None = None) -> AsyncPages[models.Event]:
-        """What happened to the endpoint."""
+        """What happened to the endpoint, newest first."""
         where = self._project(project)
         return AsyncPages(self._transport, lambda cursor: operations.list_endpoint_events(project=where, name=name, cursor=cursor))
 
-    async def logs(self, name: str, replica: str, *, lines: int | None = None, project: str | None = None) -> models.LogLines:
-        """The last lines that the engine of a replica wrote, redacted."""
+    async def logs(self, name: str, replica_id: str, *, lines: int | None = None, project: str | None = None) -> models.LogText:
+        """The last lines that the engine of a replica wrote, redacted; also of one that failed or is gone, for a while."""
         where = self._project(project)
-        return await self._transport.send(operations.get_replica_log(project=where, name=name, replica=replica, lines=lines))
+        return await self._transport.send(operations.get_replica_log(project=where, name=name, replica_id=replica_id, lines=lines))
 
     async def openai(self, name: str, credential: models.Credential | str, *, project: str | None = None) -> dict[str, str]:
         """Keyword arguments for `openai.OpenAI` that reach this endpoint; its name is the `model` to ask for."""

@@ -1,10 +1,18 @@
-"""Resources of the whole region: projects, instance types, engines. Region administrators write them."""
+"""The region, and its resources: projects, instance types, engines. Region administrators write them."""
 
 from typing import Unpack
 
 from fleetform_sdk._async.pages import AsyncPages
 from fleetform_sdk._async.resource import AsyncResource, Change, only_new
 from fleetform_sdk._generated import fields, models, operations
+
+
+class AsyncRegion(AsyncResource):
+    """The installation that this client speaks to."""
+
+    async def get(self) -> models.Region:
+        """Its name, its server's version, and the OpenAI base URL of its models."""
+        return await self._transport.send(operations.get_region())
 
 
 class AsyncProjects(AsyncResource):
@@ -15,20 +23,20 @@ class AsyncProjects(AsyncResource):
 
         create_only: PreconditionFailedError when a project of that name exists.
         """
-        call = operations.put_project(name=name, body={"spec": spec}, if_none_match=only_new(create_only))
+        call = operations.put_project(project=name, body={"spec": spec}, if_none_match=only_new(create_only))
         return await self._transport.send(call)
 
     async def update(self, name: str, change: Change) -> models.Project:
         """Change part of the spec, as `endpoints.update` does."""
         return await self._update(
-            operations.get_project(name=name),
-            lambda body, etag: operations.put_project(name=name, body=body, if_match=etag),
+            operations.get_project(project=name),
+            lambda body, etag: operations.put_project(project=name, body=body, if_match=etag),
             change,
         )
 
     async def get(self, name: str) -> models.Project:
         """The project; NotFoundError when there is none, or none for this token."""
-        return await self._transport.send(operations.get_project(name=name))
+        return await self._transport.send(operations.get_project(project=name))
 
     def list(self) -> AsyncPages[models.Project]:
         """The projects that this token may see."""
@@ -36,7 +44,7 @@ class AsyncProjects(AsyncResource):
 
     async def delete(self, name: str) -> None:
         """Delete the project; ConflictError lists what is still in it."""
-        await self._transport.send(operations.delete_project(name=name))
+        await self._transport.send(operations.delete_project(project=name))
 
 
 class AsyncInstanceTypes(AsyncResource):

@@ -42,8 +42,10 @@ class AsyncTokens(AsyncResource):
         credential that nobody holds, which `tokens.get` lists and `tokens.revoke` ends.
         """
         body = {} if ttl is None else {"ttl_s": int(seconds(ttl))}
-        return await self._transport.send(operations.mint_credential(project=self._project(project), name=name, body=body))
+        return await self._transport.send(operations.create_token_credential(project=self._project(project), name=name, body=body))
 
     async def revoke(self, name: str, credential_id: str, *, project: str | None = None) -> None:
         """End a credential; the gateway refuses it within 5 s."""
-        await self._transport.send(operations.revoke_credential(project=self._project(project), name=name, id=credential_id))
+        await self._transport.send(
+            operations.delete_token_credential(project=self._project(project), name=name, credential_id=credential_id)
+        )

@@ -1,0 +1,1 @@
+"""Made from openapi.yaml by `make generate`: types and calls. Not part of the interface."""

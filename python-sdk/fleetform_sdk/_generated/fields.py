@@ -3,14 +3,22 @@
 from typing import NotRequired, TypeAlias, TypedDict
 
 
-class ProjectSpec(TypedDict):
+class AsyncSpec(TypedDict):
+    callback_urls: NotRequired[list[str]]
+
+
+class EngineSpec(TypedDict):
     """
-    artifact_prefixes: where this project's artifacts may lie; set by region administrators alone.
+    A `command` engine, declared region-wide by administrators; a tenant never brings a command.
+
+    argv: template; `{socket}` or `{port}`, `{model_dir}`, `{served_name}`, `{instance}` (the nonce) and `{context_length}` are filled in.
+    health_path answers 200 when the engine is ready. routes: `openai` engines are asked a one-token canary, `raw` ones are not.
     """
 
-    display_name: NotRequired[str]
-    artifact_prefixes: NotRequired[list[str]]
-    labels: NotRequired[dict[str, str]]
+    argv: list[str]
+    listen: NotRequired[str]
+    health_path: NotRequired[str]
+    routes: NotRequired[str]
 
 
 class InstanceTypeSpec(TypedDict):
@@ -28,69 +36,22 @@ class InstanceTypeSpec(TypedDict):
     self_service_max: NotRequired[int]
 
 
-class EngineSpec(TypedDict):
-    """
-    A `command` engine, declared region-wide by administrators; a tenant never brings a command.
-
-        argv: template; `{socket}` or `{port}`, `{model_dir}`, `{served_name}`, `{instance}` (the nonce) and `{context_length}` are filled in.
-        health_path answers 200 when the engine is ready. routes: `openai` engines are asked a one-token canary, `raw` ones are not.
-    """
-
-    argv: list[str]
-    listen: NotRequired[str]
-    health_path: NotRequired[str]
-    routes: NotRequired[str]
-
-
-class VariantSpec(TypedDict):
-    """
-    model_version: `model:version` of the endpoint's project. A single variant may leave its weight out (100).
-    """
-
-    model_version: str
-    weight: NotRequired[int]
-    engine_args: NotRequired[dict[str, str]]
-
-
-class ScheduleSpec(TypedDict):
-    cron: str
-    duration_s: int
-    timezone: NotRequired[str]
-    min_replicas: NotRequired[int]
-    max_replicas: NotRequired[int]
-
-
-class RolloutSpec(TypedDict):
-    """
-    steps: percent of the way from the old split to the new, growing, ending at 100.
-    """
-
-    strategy: NotRequired[str]
-    steps: NotRequired[list[int]]
-    step_hold_s: NotRequired[int]
-    bake_s: NotRequired[int]
-    retry: NotRequired[str]
-
-
-class SloSpec(TypedDict):
-    ttft_p95_ms: NotRequired[int]
-    latency_p95_ms: NotRequired[int]
-    error_rate: NotRequired[float]
-
-
 class LoggingSpec(TypedDict):
     content: NotRequired[str]
     retention_days: NotRequired[int]
 
 
-class AsyncSpec(TypedDict):
-    callback_urls: NotRequired[list[str]]
-
-
 ModelFormat: TypeAlias = str
 
 
-Task: TypeAlias = str
+class ProjectSpec(TypedDict):
+    """
+    artifact_prefixes: where this project's artifacts may lie; set by region administrators alone.
+    """
+
+    display_name: NotRequired[str]
+    artifact_prefixes: NotRequired[list[str]]
+    labels: NotRequired[dict[str, str]]
 
 
 class QuotaSpec(TypedDict):
@@ -108,12 +69,54 @@ class RoleBindingSpec(TypedDict):
     roles: list[Role]
 
 
-class ScalingSpec(TypedDict):
+class RolloutSpec(TypedDict):
+    """
+    steps: percent of the way from the old split to the new, growing, ending at 100.
+    """
+
+    strategy: NotRequired[str]
+    steps: NotRequired[list[int]]
+    step_hold_s: NotRequired[int]
+    bake_s: NotRequired[int]
+    retry: NotRequired[str]
+
+
+class ScheduleSpec(TypedDict):
+    cron: str
+    duration_s: int
+    timezone: NotRequired[str]
     min_replicas: NotRequired[int]
     max_replicas: NotRequired[int]
-    target_concurrency: NotRequired[int]
-    idle_s: NotRequired[int]
-    schedule: NotRequired[dict[str, ScheduleSpec]]
+
+
+class SloSpec(TypedDict):
+    ttft_p95_ms: NotRequired[int]
+    latency_p95_ms: NotRequired[int]
+    error_rate: NotRequired[float]
+
+
+Task: TypeAlias = str
+
+
+class TokenSpec(TypedDict):
+    """
+    endpoints: names this token may call; left out, all of the project. ttl_days: the longest life of one credential.
+    """
+
+    roles: list[Role]
+    endpoints: NotRequired[list[str]]
+    ttl_days: NotRequired[int]
+    labels: NotRequired[dict[str, str]]
+
+
+class VariantSpec(TypedDict):
+    """
+    model_version: `model:version` of the endpoint's project. A single variant may leave its weight out (100).
+    """
+
+    model_version: str
+    weight: NotRequired[int]
+    engine_args: NotRequired[dict[str, str]]
 
 
 class ModelVersionSpec(TypedDict):
@@ -134,15 +137,12 @@ class ModelVersionSpec(TypedDict):
     allow_remote_code: NotRequired[bool]
 
 
-class TokenSpec(TypedDict):
-    """
-    endpoints: names this token may call; left out, all of the project. ttl_days: the longest life of one credential.
-    """
-
-    roles: list[Role]
-    endpoints: NotRequired[list[str]]
-    ttl_days: NotRequired[int]
-    labels: NotRequired[dict[str, str]]
+class ScalingSpec(TypedDict):
+    min_replicas: NotRequired[int]
+    max_replicas: NotRequired[int]
+    target_concurrency: NotRequired[int]
+    idle_s: NotRequired[int]
+    schedule: NotRequired[dict[str, ScheduleSpec]]
 
 
 EndpointSpec = TypedDict(

@@ -1,15 +1,18 @@
 """Generated from openapi.yaml by `make generate`; do not edit."""
 
-from msgspec import Meta, Struct, UNSET, UnsetType, convert, field
 from datetime import datetime
-from fleetform_sdk._secrets import HidesSecret
 from typing import Annotated, TypeAlias
 
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-class PF(Struct, kw_only=True):
-    pointer: str
-    detail: str
-    code: str
+from fleetform_sdk._secrets import HidesSecret
+
+
+class AsyncSpec(Struct, kw_only=True):
+    callback_urls: list[str] | UnsetType = UNSET
+
+
+ConditionType: TypeAlias = str
 
 
 class Credential(HidesSecret, kw_only=True):
@@ -22,6 +25,16 @@ class Credential(HidesSecret, kw_only=True):
     expires_at: datetime
 
 
+class CredentialInfo(Struct, kw_only=True):
+    """
+    A live credential as lists show it: never the secret.
+    """
+
+    id: str
+    created_at: datetime
+    expires_at: datetime
+
+
 class CredentialRequest(Struct, kw_only=True):
     """
     ttl_s: life of the credential, at most the token's; left out, the token's ttl_days.
@@ -30,7 +43,24 @@ class CredentialRequest(Struct, kw_only=True):
     ttl_s: int | UnsetType = UNSET
 
 
-ReplicaPhase: TypeAlias = str
+class EffectiveVariant(Struct, kw_only=True):
+    model_version: str
+    weight: int
+    engine_args: dict[str, str]
+
+
+class EngineSpec(Struct, kw_only=True):
+    """
+    A `command` engine, declared region-wide by administrators; a tenant never brings a command.
+
+    argv: template; `{socket}` or `{port}`, `{model_dir}`, `{served_name}`, `{instance}` (the nonce) and `{context_length}` are filled in.
+    health_path answers 200 when the engine is ready. routes: `openai` engines are asked a one-token canary, `raw` ones are not.
+    """
+
+    argv: list[str]
+    listen: str | UnsetType = UNSET
+    health_path: str | UnsetType = UNSET
+    routes: str | UnsetType = UNSET
 
 
 class Event(Struct, kw_only=True):
@@ -44,43 +74,24 @@ class Event(Struct, kw_only=True):
     reason: str
     message: str
     generation: int
-    replica_id: str | None = None
+    replica_id: str | None
 
 
 class EventList(Struct, kw_only=True):
+    """
+    Newest first. next_cursor: pass it as `cursor` to go on to older ones; null at the end.
+    """
+
     items: list[Event]
-    next_cursor: str | None = None
+    next_cursor: str | None
 
 
-class LogLines(Struct, kw_only=True):
-    replica: str
-    lines: list[str]
-
-
-class Metadata(Struct, kw_only=True):
+class Health(Struct, kw_only=True):
     """
-    What the server says of any resource. uid: stable for the life of the resource. generation: grows with the spec.
+    status: `ok`.
     """
 
-    name: str
-    uid: str
-    generation: int
-    created_at: datetime
-    project: str | None = None
-
-
-class ProjectSpec(Struct, kw_only=True):
-    """
-    artifact_prefixes: where this project's artifacts may lie; set by region administrators alone.
-    """
-
-    display_name: str | UnsetType = UNSET
-    artifact_prefixes: list[str] | UnsetType = UNSET
-    labels: dict[str, str] | UnsetType = UNSET
-
-
-class ProjectSpecRequest(Struct, kw_only=True):
-    spec: ProjectSpec
+    status: str
 
 
 class InstanceTypeSpec(Struct, kw_only=True):
@@ -98,85 +109,6 @@ class InstanceTypeSpec(Struct, kw_only=True):
     self_service_max: int | UnsetType = UNSET
 
 
-class InstanceTypeSpecRequest(Struct, kw_only=True):
-    spec: InstanceTypeSpec
-
-
-class EngineSpec(Struct, kw_only=True):
-    """
-    A `command` engine, declared region-wide by administrators; a tenant never brings a command.
-
-        argv: template; `{socket}` or `{port}`, `{model_dir}`, `{served_name}`, `{instance}` (the nonce) and `{context_length}` are filled in.
-        health_path answers 200 when the engine is ready. routes: `openai` engines are asked a one-token canary, `raw` ones are not.
-    """
-
-    argv: list[str]
-    listen: str | UnsetType = UNSET
-    health_path: str | UnsetType = UNSET
-    routes: str | UnsetType = UNSET
-
-
-class EngineSpecRequest(Struct, kw_only=True):
-    spec: EngineSpec
-
-
-class VariantSpec(Struct, kw_only=True):
-    """
-    model_version: `model:version` of the endpoint's project. A single variant may leave its weight out (100).
-    """
-
-    model_version: str
-    weight: int | UnsetType = UNSET
-    engine_args: dict[str, str] | UnsetType = UNSET
-
-
-class ScheduleSpec(Struct, kw_only=True):
-    cron: str
-    duration_s: int
-    timezone: str | UnsetType = UNSET
-    min_replicas: int | UnsetType = UNSET
-    max_replicas: int | UnsetType = UNSET
-
-
-class RolloutSpec(Struct, kw_only=True):
-    """
-    steps: percent of the way from the old split to the new, growing, ending at 100.
-    """
-
-    strategy: str | UnsetType = UNSET
-    steps: list[int] | UnsetType = UNSET
-    step_hold_s: int | UnsetType = UNSET
-    bake_s: int | UnsetType = UNSET
-    retry: str | UnsetType = UNSET
-
-
-class SloSpec(Struct, kw_only=True):
-    ttft_p95_ms: int | UnsetType = UNSET
-    latency_p95_ms: int | UnsetType = UNSET
-    error_rate: float | UnsetType = UNSET
-
-
-class LoggingSpec(Struct, kw_only=True):
-    content: str | UnsetType = UNSET
-    retention_days: int | UnsetType = UNSET
-
-
-class AsyncSpec(Struct, kw_only=True):
-    callback_urls: list[str] | UnsetType = UNSET
-
-
-ConditionType: TypeAlias = str
-
-
-Reason: TypeAlias = str
-
-
-class EffectiveVariant(Struct, kw_only=True):
-    model_version: str
-    weight: int
-    engine_args: dict[str, str] = field(default_factory=dict)
-
-
 class LiveState(Struct, kw_only=True):
     """
     What serves now: the generation whose split is fully routed, and its variants with their routed weights.
@@ -187,35 +119,53 @@ class LiveState(Struct, kw_only=True):
     instance_type: str
 
 
-class Rejected(Struct, kw_only=True):
+class LogText(Struct, kw_only=True):
     """
-    A generation that was tried and turned back. evidence: sentences and log lines, redacted.
+    The end of an engine's log, oldest line first, secrets redacted.
     """
 
+    replica_id: str
+    lines: list[str]
+
+
+class LoggingSpec(Struct, kw_only=True):
+    content: str | UnsetType = UNSET
+    retention_days: int | UnsetType = UNSET
+
+
+class Metadata(Struct, kw_only=True):
+    """
+    What the server says of any resource. uid: stable for the life of the resource. generation: grows with the spec.
+    """
+
+    name: str
+    uid: str
     generation: int
-    reason: str
-    evidence: list[str] = field(default_factory=list)
-
-
-class ReplicaCounts(Struct, kw_only=True):
-    wanted: int = 0
-    ready: int = 0
-    starting: int = 0
-    draining: int = 0
+    created_at: datetime
+    project: str | None
 
 
 ModelFormat: TypeAlias = str
 
 
-Task: TypeAlias = str
-
-
-class QuotaSpec(Struct, kw_only=True):
+class ProblemField(Struct, kw_only=True):
     """
-    max_replicas: of one instance type in one project; no quota means 0.
+    One wrong field. pointer: JSON pointer into the body, or `/name` for a path or query parameter. code: stable.
     """
 
-    max_replicas: int
+    pointer: str
+    detail: str
+    code: str
+
+
+class ProjectSpec(Struct, kw_only=True):
+    """
+    artifact_prefixes: where this project's artifacts may lie; set by region administrators alone.
+    """
+
+    display_name: str | UnsetType = UNSET
+    artifact_prefixes: list[str] | UnsetType = UNSET
+    labels: dict[str, str] | UnsetType = UNSET
 
 
 class QuotaHolder(Struct, kw_only=True):
@@ -227,40 +177,51 @@ class QuotaHolder(Struct, kw_only=True):
     replicas: int
 
 
-class QuotaSpecRequest(Struct, kw_only=True):
-    spec: QuotaSpec
-
-
-Role: TypeAlias = Annotated[
-    str, Meta(description="The four roles. Each deployer is a viewer; an admin is all of them; an invoker only calls the gateway.")
-]
-
-
-class CredentialInfo(Struct, kw_only=True):
+class QuotaSpec(Struct, kw_only=True):
     """
-    A live credential as lists show it: never the secret.
+    max_replicas: of one instance type in one project; no quota means 0.
     """
 
-    id: str
-    created_at: datetime
-    expires_at: datetime
+    max_replicas: int
 
 
-class RoleBindingSpec(Struct, kw_only=True):
-    roles: list[Role]
+class QuotaStatus(Struct, kw_only=True):
+    used: int
+    free: int
+    holders: list[QuotaHolder]
 
 
-class RoleBindingSpecRequest(Struct, kw_only=True):
-    spec: RoleBindingSpec
+Reason: TypeAlias = str
 
 
-class Problem(Struct, kw_only=True):
-    type: str
-    title: str
-    status: int
-    detail: str
-    errors: list[PF] = field(default_factory=list)
-    request_id: str | None = None
+class Region(Struct, kw_only=True):
+    """
+    Where the caller is. gateway_url: the OpenAI base URL. version: of the server.
+    """
+
+    name: str
+    gateway_url: str
+    version: str
+
+
+class Rejected(Struct, kw_only=True):
+    """
+    A generation that was tried and turned back. evidence: sentences and log lines, redacted.
+    """
+
+    generation: int
+    reason: str
+    evidence: list[str]
+
+
+class ReplicaCounts(Struct, kw_only=True):
+    wanted: int
+    ready: int
+    starting: int
+    draining: int
+
+
+ReplicaPhase: TypeAlias = str
 
 
 class ReplicaView(Struct, kw_only=True):
@@ -275,38 +236,69 @@ class ReplicaView(Struct, kw_only=True):
     host: str | None
     devices: list[str]
     age_s: int
-    in_flight: int | None = None
-    reason: str | None = None
-    message: str = ""
-    log_tail: list[str] = field(default_factory=list)
+    in_flight: int | None
+    reason: str | None
+    message: str
+    log_tail: list[str]
 
 
-class ReplicaViewList(Struct, kw_only=True):
-    items: list[ReplicaView]
-    next_cursor: str | None = None
+Role: TypeAlias = Annotated[
+    str, Meta(description="The four roles. Each deployer is a viewer; an admin is all of them; an invoker only calls the gateway.")
+]
 
 
-class Project(Struct, kw_only=True):
-    metadata: Metadata
-    spec: ProjectSpec
+class RoleBindingSpec(Struct, kw_only=True):
+    roles: list[Role]
 
 
-class InstanceType(Struct, kw_only=True):
-    metadata: Metadata
-    spec: InstanceTypeSpec
+class RolloutSpec(Struct, kw_only=True):
+    """
+    steps: percent of the way from the old split to the new, growing, ending at 100.
+    """
+
+    strategy: str | UnsetType = UNSET
+    steps: list[int] | UnsetType = UNSET
+    step_hold_s: int | UnsetType = UNSET
+    bake_s: int | UnsetType = UNSET
+    retry: str | UnsetType = UNSET
 
 
-class Engine(Struct, kw_only=True):
-    metadata: Metadata
-    spec: EngineSpec
-
-
-class ScalingSpec(Struct, kw_only=True):
+class ScheduleSpec(Struct, kw_only=True):
+    cron: str
+    duration_s: int
+    timezone: str | UnsetType = UNSET
     min_replicas: int | UnsetType = UNSET
     max_replicas: int | UnsetType = UNSET
-    target_concurrency: int | UnsetType = UNSET
-    idle_s: int | UnsetType = UNSET
-    schedule: dict[str, ScheduleSpec] | UnsetType = UNSET
+
+
+class SloSpec(Struct, kw_only=True):
+    ttft_p95_ms: int | UnsetType = UNSET
+    latency_p95_ms: int | UnsetType = UNSET
+    error_rate: float | UnsetType = UNSET
+
+
+Task: TypeAlias = str
+
+
+class TokenSpec(Struct, kw_only=True):
+    """
+    endpoints: names this token may call; left out, all of the project. ttl_days: the longest life of one credential.
+    """
+
+    roles: list[Role]
+    endpoints: list[str] | UnsetType = UNSET
+    ttl_days: int | UnsetType = UNSET
+    labels: dict[str, str] | UnsetType = UNSET
+
+
+class VariantSpec(Struct, kw_only=True):
+    """
+    model_version: `model:version` of the endpoint's project. A single variant may leave its weight out (100).
+    """
+
+    model_version: str
+    weight: int | UnsetType = UNSET
+    engine_args: dict[str, str] | UnsetType = UNSET
 
 
 class Condition(Struct, kw_only=True):
@@ -317,15 +309,15 @@ class Condition(Struct, kw_only=True):
     type: ConditionType
     status: bool
     reason: Reason
+    message: str
     changed_at: datetime
-    message: str = ""
 
 
 class EffectiveEndpoint(Struct, kw_only=True):
     """
     The spec with defaults applied, frozen per generation: a later release cannot change a running endpoint.
 
-        max_replicas is raised to the number of variants with traffic where the client left it out.
+    max_replicas is raised to the number of variants with traffic where the client left it out.
     """
 
     instance_type: str
@@ -343,6 +335,60 @@ class EffectiveEndpoint(Struct, kw_only=True):
     bake_s: int
     retry: str
     logging_content: str
+
+
+class EndpointStatus(Struct, kw_only=True):
+    """
+    revision grows with every status change. phase: one word for tables, derived from the conditions.
+    """
+
+    observed_generation: int
+    revision: int
+    phase: str
+    conditions: list[Condition]
+    effective: EffectiveEndpoint | None
+    live: LiveState | None
+    rejected: Rejected | None
+    replicas: ReplicaCounts
+    url: str
+    model: str
+    ready: bool
+
+
+class Engine(Struct, kw_only=True):
+    metadata: Metadata
+    spec: EngineSpec
+
+
+class EngineList(Struct, kw_only=True):
+    """
+    next_cursor: pass it as `cursor` to go on; null at the end.
+    """
+
+    items: list[Engine]
+    next_cursor: str | None
+
+
+class EnginePut(Struct, kw_only=True):
+    spec: EngineSpec
+
+
+class InstanceType(Struct, kw_only=True):
+    metadata: Metadata
+    spec: InstanceTypeSpec
+
+
+class InstanceTypeList(Struct, kw_only=True):
+    """
+    next_cursor: pass it as `cursor` to go on; null at the end.
+    """
+
+    items: list[InstanceType]
+    next_cursor: str | None
+
+
+class InstanceTypePut(Struct, kw_only=True):
+    spec: InstanceTypeSpec
 
 
 class ModelVersionSpec(Struct, kw_only=True):
@@ -365,45 +411,86 @@ class ModelVersionSpec(Struct, kw_only=True):
 
 class ModelVersionStatus(Struct, kw_only=True):
     """
-    ref: `model:version`. digest and size_bytes are empty until Verified.
+    ref: `model:version`. digest and size_bytes are empty until Verified. revision grows with every status change.
     """
 
     ref: str
-    conditions: list[Condition] = field(default_factory=list)
-    digest: str = ""
-    size_bytes: int = 0
-    format: ModelFormat | None = None
-    task: Task | None = None
+    revision: int
+    conditions: list[Condition]
+    digest: str
+    size_bytes: int
+    format: ModelFormat | None
+    task: Task | None
 
 
-class ModelVersionSpecRequest(Struct, kw_only=True):
-    spec: ModelVersionSpec
+class Problem(Struct, kw_only=True):
+    """
+    RFC 9457. type ends in the problem's name, title is constant for it, instance is the request's id.
 
+    errors: every wrong field. references: what blocks a delete. free, holders: of the quota that has no room. fields: the immutable
+    fields that differ.
+    """
 
-class QuotaStatus(Struct, kw_only=True):
-    used: int
-    free: int
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    errors: list[ProblemField] = field(default_factory=list)
+    references: list[str] = field(default_factory=list)
+    free: int | None = None
     holders: list[QuotaHolder] = field(default_factory=list)
+    fields: list[str] = field(default_factory=list)
 
 
-class TokenSpec(Struct, kw_only=True):
+class Project(Struct, kw_only=True):
+    metadata: Metadata
+    spec: ProjectSpec
+
+
+class ProjectList(Struct, kw_only=True):
     """
-    endpoints: names this token may call; left out, all of the project. ttl_days: the longest life of one credential.
+    next_cursor: pass it as `cursor` to go on; null at the end.
     """
 
-    roles: list[Role]
-    endpoints: list[str] | UnsetType = UNSET
-    ttl_days: int | UnsetType = UNSET
-    labels: dict[str, str] | UnsetType = UNSET
+    items: list[Project]
+    next_cursor: str | None
 
 
-class TokenStatus(Struct, kw_only=True):
-    conditions: list[Condition] = field(default_factory=list)
-    credentials: list[CredentialInfo] = field(default_factory=list)
+class ProjectPut(Struct, kw_only=True):
+    spec: ProjectSpec
 
 
-class TokenSpecRequest(Struct, kw_only=True):
-    spec: TokenSpec
+class Quota(Struct, kw_only=True):
+    """
+    metadata.name is the instance type.
+    """
+
+    metadata: Metadata
+    spec: QuotaSpec
+    status: QuotaStatus
+
+
+class QuotaList(Struct, kw_only=True):
+    """
+    next_cursor: pass it as `cursor` to go on; null at the end.
+    """
+
+    items: list[Quota]
+    next_cursor: str | None
+
+
+class QuotaPut(Struct, kw_only=True):
+    spec: QuotaSpec
+
+
+class ReplicaList(Struct, kw_only=True):
+    """
+    next_cursor: pass it as `cursor` to go on; null at the end.
+    """
+
+    items: list[ReplicaView]
+    next_cursor: str | None
 
 
 class RoleBinding(Struct, kw_only=True):
@@ -415,19 +502,39 @@ class RoleBinding(Struct, kw_only=True):
     spec: RoleBindingSpec
 
 
-class ProjectList(Struct, kw_only=True):
-    items: list[Project]
-    next_cursor: str | None = None
+class RoleBindingList(Struct, kw_only=True):
+    """
+    next_cursor: pass it as `cursor` to go on; null at the end.
+    """
+
+    items: list[RoleBinding]
+    next_cursor: str | None
 
 
-class InstanceTypeList(Struct, kw_only=True):
-    items: list[InstanceType]
-    next_cursor: str | None = None
+class RoleBindingPut(Struct, kw_only=True):
+    spec: RoleBindingSpec
 
 
-class EngineList(Struct, kw_only=True):
-    items: list[Engine]
-    next_cursor: str | None = None
+class ScalingSpec(Struct, kw_only=True):
+    min_replicas: int | UnsetType = UNSET
+    max_replicas: int | UnsetType = UNSET
+    target_concurrency: int | UnsetType = UNSET
+    idle_s: int | UnsetType = UNSET
+    schedule: dict[str, ScheduleSpec] | UnsetType = UNSET
+
+
+class TokenPut(Struct, kw_only=True):
+    spec: TokenSpec
+
+
+class TokenStatus(Struct, kw_only=True):
+    """
+    credentials: the live ones, oldest first. revision grows with every mint and revocation.
+    """
+
+    revision: int
+    conditions: list[Condition]
+    credentials: list[CredentialInfo]
 
 
 class EndpointSpec(Struct, kw_only=True):
@@ -446,30 +553,6 @@ class EndpointSpec(Struct, kw_only=True):
     labels: dict[str, str] | UnsetType = UNSET
 
 
-class EndpointStatus(Struct, kw_only=True):
-    """
-    revision grows with every status change. phase: one word for tables, derived from the conditions.
-    """
-
-    observed_generation: int = 0
-    revision: int = 0
-    phase: str = "Pending"
-    conditions: list[Condition] = field(default_factory=list)
-    effective: EffectiveEndpoint | None = None
-    live: LiveState | None = None
-    rejected: Rejected | None = None
-    replicas: ReplicaCounts = field(
-        default_factory=lambda: convert({"wanted": 0, "ready": 0, "starting": 0, "draining": 0}, type=ReplicaCounts)
-    )
-    url: str = ""
-    model: str = ""
-    ready: bool = False
-
-
-class EndpointSpecRequest(Struct, kw_only=True):
-    spec: EndpointSpec
-
-
 class ModelVersion(Struct, kw_only=True):
     """
     metadata.name is the version; `model` the model's name.
@@ -481,14 +564,17 @@ class ModelVersion(Struct, kw_only=True):
     status: ModelVersionStatus
 
 
-class Quota(Struct, kw_only=True):
+class ModelVersionList(Struct, kw_only=True):
     """
-    metadata.name is the instance type.
+    next_cursor: pass it as `cursor` to go on; null at the end.
     """
 
-    metadata: Metadata
-    spec: QuotaSpec
-    status: QuotaStatus
+    items: list[ModelVersion]
+    next_cursor: str | None
+
+
+class ModelVersionPut(Struct, kw_only=True):
+    spec: ModelVersionSpec
 
 
 class Token(Struct, kw_only=True):
@@ -497,9 +583,13 @@ class Token(Struct, kw_only=True):
     status: TokenStatus
 
 
-class RoleBindingList(Struct, kw_only=True):
-    items: list[RoleBinding]
-    next_cursor: str | None = None
+class TokenList(Struct, kw_only=True):
+    """
+    next_cursor: pass it as `cursor` to go on; null at the end.
+    """
+
+    items: list[Token]
+    next_cursor: str | None
 
 
 class Endpoint(Struct, kw_only=True):
@@ -508,21 +598,14 @@ class Endpoint(Struct, kw_only=True):
     status: EndpointStatus
 
 
-class ModelVersionList(Struct, kw_only=True):
-    items: list[ModelVersion]
-    next_cursor: str | None = None
-
-
-class QuotaList(Struct, kw_only=True):
-    items: list[Quota]
-    next_cursor: str | None = None
-
-
-class TokenList(Struct, kw_only=True):
-    items: list[Token]
-    next_cursor: str | None = None
-
-
 class EndpointList(Struct, kw_only=True):
+    """
+    next_cursor: pass it as `cursor` to go on; null at the end.
+    """
+
     items: list[Endpoint]
-    next_cursor: str | None = None
+    next_cursor: str | None
+
+
+class EndpointPut(Struct, kw_only=True):
+    spec: EndpointSpec

@@ -9,7 +9,7 @@ import httpx2
 from fleetform_sdk import _environment
 from fleetform_sdk._sync.endpoints import Endpoints
 from fleetform_sdk._sync.model_versions import ModelVersions
-from fleetform_sdk._sync.region import Engines, InstanceTypes, Projects
+from fleetform_sdk._sync.region import Engines, InstanceTypes, Projects, Region
 from fleetform_sdk._sync.tenancy import Quotas, RoleBindings
 from fleetform_sdk._sync.tokens import Tokens
 from fleetform_sdk._sync.transport import Transport
@@ -62,6 +62,7 @@ class Client:
         self.projects = Projects(self._transport, project)
         self.instance_types = InstanceTypes(self._transport, project)
         self.engines = Engines(self._transport, project)
+        self.region = Region(self._transport, project)
 
     def with_options(
         self,

@@ -7,6 +7,14 @@ from fleetform_sdk._sync.pages import Pages
 from fleetform_sdk._sync.resource import Change, Resource, only_new
 
 
+class Region(Resource):
+    """The installation that this client speaks to."""
+
+    def get(self) -> models.Region:
+        """Its name, its server's version, and the OpenAI base URL of its models."""
+        return self._transport.send(operations.get_region())
+
+
 class Projects(Resource):
     """Projects: the owners of endpoints, and where their artifacts may lie."""
 
@@ -15,20 +23,20 @@ class Projects(Resource):
 
         create_only: PreconditionFailedError when a project of that name exists.
         """
-        call = operations.put_project(name=name, body={"spec": spec}, if_none_match=only_new(create_only))
+        call = operations.put_project(project=name, body={"spec": spec}, if_none_match=only_new(create_only))
         return self._transport.send(call)
 
     def update(self, name: str, change: Change) -> models.Project:
         """Change part of the spec, as `endpoints.update` does."""
         return self._update(
-            operations.get_project(name=name),
-            lambda body, etag: operations.put_project(name=name, body=body, if_match=etag),
+            operations.get_project(project=name),
+            lambda body, etag: operations.put_project(project=name, body=body, if_match=etag),
             change,
         )
 
     def get(self, name: str) -> models.Project:
         """The project; NotFoundError when there is none, or none for this token."""
-        return self._transport.send(operations.get_project(name=name))
+        return self._transport.send(operations.get_project(project=name))
 
     def list(self) -> Pages[models.Project]:
         """The projects that this token may see."""
@@ -36,7 +44,7 @@ class Projects(Resource):
 
     def delete(self, name: str) -> None:
         """Delete the project; ConflictError lists what is still in it."""
-        self._transport.send(operations.delete_project(name=name))
+        self._transport.send(operations.delete_project(project=name))
 
 
 class InstanceTypes(Resource):
