@@ -2,9 +2,13 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
+
+# Read when grpc is imported: this process forks engines, which never use it, and its fork handlers would hold those forks up.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 import grpc
 from envoy.service.discovery.v3 import ads_pb2_grpc

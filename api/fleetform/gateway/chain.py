@@ -27,6 +27,8 @@ PROJECT_CLAIM = "%DYNAMIC_METADATA(envoy.filters.http.jwt_authn:payload:project)
 TOKEN_CLAIM = "%DYNAMIC_METADATA(envoy.filters.http.jwt_authn:payload:sub)%"  # noqa: S105  # names a claim, holds none
 MODEL = "%DYNAMIC_METADATA(ff:model)%"
 USAGE_FIELDS = ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens")
+ANSWER_BUFFER = 128 << 10
+"""Bytes of an answer that are held for a slow reader before the replica has to wait."""
 
 Json = dict[str, Any]
 
@@ -177,8 +179,23 @@ def _usage_rules() -> list[Json]:
 
 
 def _usage_json() -> Json:
+    """The filter holds an answer back until it is whole, and fails those over the connection's buffer: so it sees small ones only."""
+    matcher = "type.googleapis.com/envoy.type.matcher.v3.HttpResponseHeaderMatchInput"
+    small = {
+        "input": _typed("length", matcher, header_name="content-length"),
+        "value_match": {"safe_regex": {"google_re2": {}, "regex": f"[0-9]{{1,{len(str(ANSWER_BUFFER)) - 1}}}"}},
+    }
+    skip = _typed("skip", f"{EXTENSIONS}.filters.common.matcher.action.v3.SkipFilter")
+    rules = typed(f"{EXTENSIONS}.filters.http.json_to_metadata.v3.JsonToMetadata", response_rules={"rules": _usage_rules()})
     return _typed(
-        "ff.usage_json", f"{EXTENSIONS}.filters.http.json_to_metadata.v3.JsonToMetadata", response_rules={"rules": _usage_rules()}
+        "ff.usage_json",
+        f"{EXTENSIONS}.common.matching.v3.ExtensionWithMatcher",
+        extension_config={"name": "json", "typed_config": rules},
+        xds_matcher={
+            "matcher_list": {
+                "matchers": [{"predicate": {"not_matcher": {"single_predicate": small}}, "on_match": {"action": skip}}]
+            }
+        },
     )
 
 

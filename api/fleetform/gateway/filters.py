@@ -11,13 +11,13 @@ from google.protobuf import duration_pb2
 from xds.core.v3 import extension_pb2 as xds_extension_pb2
 from xds.type.matcher.v3 import matcher_pb2
 
+from fleetform.credentials import PREFIX
 from fleetform.gateway.resources import pack
 from fleetform.gateway.snapshot import Access, TrustedRegion
 
 TYPE_FILTER = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
 JWT_FILTER = "ff.jwt"
 REVOKED_FILTER = "ff.revoked"
-KEY_PREFIX = "cd-"
 CREDENTIAL_HEADER, PROJECT_HEADER, TOKEN_HEADER = "x-ff-jti", "x-ff-project", "x-ff-token"
 """What `jwt_authn` sets from the verified claims jti, project and sub."""
 
@@ -58,7 +58,7 @@ def _provider(region: TrustedRegion) -> Any:
         require_expiration=True,
         max_lifetime=duration_pb2.Duration(seconds=_LONGEST_LIFE_S),
         clock_skew_seconds=_CLOCK_SKEW_S,
-        from_headers=[jwt_pb2.JwtHeader(name="Authorization", value_prefix=f"Bearer {KEY_PREFIX}")],
+        from_headers=[jwt_pb2.JwtHeader(name="Authorization", value_prefix=f"Bearer {PREFIX}")],
         forward=True,
         payload_in_metadata="payload",
         claim_to_headers=[jwt_pb2.JwtClaimToHeader(header_name=header, claim_name=claim) for header, claim in claims.items()],
