@@ -77,7 +77,7 @@ def _within(timeout_s: float, holds: Callable[[], bool]) -> bool:
 
 
 def _worker_answers(ours: Settings) -> bool:
-    return _worker(ours, "GET", "/v1/observe?since=0&wait_s=0")
+    return _worker(ours, "GET", "/healthz")
 
 
 def _ask_worker_to_stop_engines(ours: Settings) -> bool:

@@ -1,0 +1,143 @@
+"""`fleetform status`: what of this home runs on this machine, where it listens, and what it serves."""
+
+import os
+import time
+from pathlib import Path
+
+import click
+import httpx2
+
+from fleetform import settings
+from fleetform.cli import environment_file, preflight, programs, supervision
+from fleetform.cli.down import living_engines
+from fleetform.cli.output import Output, span
+from fleetform.domain.base import Record
+from fleetform.host import postgres, processes
+from fleetform.settings import Settings
+from fleetform_sdk import Client, FleetformError
+
+
+class Program(Record, frozen=True, kw_only=True):
+    """One program. pid None: it should run and does not. listens: a port or a socket."""
+
+    name: str
+    pid: int | None
+    age_s: int | None
+    memory_mib: int | None
+    listens: str
+
+
+class Served(Record, frozen=True, kw_only=True):
+    """One endpoint of any project."""
+
+    project: str
+    endpoint: str
+    phase: str
+    ready: int
+    wanted: int
+
+
+class Status(Record, frozen=True, kw_only=True):
+    """What runs here. problem: why the endpoints could not be listed."""
+
+    home: str
+    programs: tuple[Program, ...]
+    endpoints: tuple[Served, ...] = ()
+    problem: str = ""
+
+
+@click.command("status")
+@click.option("--output", type=click.Choice(["table", "json"]), default="table", help="Default: table.")
+def status(output: str) -> None:
+    """Show the programs of this machine with their pids, where they listen, and every endpoint. Exit status 1 when one does not run."""
+    ours = settings.load()
+    running = programs_of(ours)
+    served, problem = endpoints_of(ours)
+    found = Status(home=str(ours.home), programs=running, endpoints=served, problem=problem)
+    out = Output(output)
+    if output == "json":
+        out.json(found)
+    else:
+        _show(out, found)
+    if any(program.pid is None for program in running):
+        raise SystemExit(1)
+
+
+def programs_of(ours: Settings) -> tuple[Program, ...]:
+    """The supervisor, its children and the engines; those that should run and do not have no pid."""
+    if not ours.home.exists():
+        return (_program("supervisor", None, ""),)
+    running = preflight.running(ours.home)
+    wanted = [path.stem for path in sorted((ours.home / "host" / "children").glob("*.json"))]
+    places = {
+        programs.SERVER: f"127.0.0.1:{ours.api_port}",
+        programs.ENVOY: f"127.0.0.1:{ours.gateway_port}",
+        programs.POSTGRES: str(postgres.socket_path(ours)),
+        programs.WORKER: str(ours.host_socket),
+        programs.ACTIVATOR: str(ours.activator_socket),
+    }
+    found = [_program("supervisor", supervision.supervisor(ours), "")]
+    found += [_program(name, running.get(name), places.get(name, "")) for name in wanted]
+    for engine in living_engines(ours):
+        name = f"engine {engine.start.project}/{engine.start.endpoint} {engine.replica_id}"
+        found.append(_program(name, engine.identity, getattr(engine.address, "path", "") or ""))
+    return tuple(found)
+
+
+def endpoints_of(ours: Settings) -> tuple[tuple[Served, ...], str]:
+    """Every endpoint of every project, or why they cannot be told."""
+    key = environment_file.read(ours).get("FLEETFORM_TOKEN")
+    if key is None:
+        return (), "no administrator's key yet: run `fleetform up`"
+    found = []
+    try:
+        with Client(base_url=f"http://127.0.0.1:{ours.api_port}", token=key, project="-") as client:
+            for project in client.projects.list().all():
+                for endpoint in client.with_options(project=project.metadata.name).endpoints.list().all():
+                    counts = endpoint.status.replicas
+                    found.append(
+                        Served(
+                            project=project.metadata.name,
+                            endpoint=endpoint.metadata.name,
+                            phase=endpoint.status.phase,
+                            ready=counts.ready,
+                            wanted=counts.wanted,
+                        )
+                    )
+    except (FleetformError, httpx2.HTTPError) as error:
+        return (), f"the control API does not answer: {error}"
+    return tuple(found), ""
+
+
+def _show(out: Output, found: Status) -> None:
+    rows = [(p.name, p.pid or "not running", span(p.age_s) if p.age_s is not None else "", p.memory_mib, p.listens) for p in found.programs]
+    out.rows(("program", "pid", "age", "MiB", "listens"), rows, found.programs)
+    click.echo()
+    if found.problem:
+        click.echo(found.problem)
+        return
+    served = [(f"{e.project}/{e.endpoint}", e.phase, f"{e.ready}/{e.wanted}") for e in found.endpoints]
+    if served:
+        out.rows(("endpoint", "phase", "ready"), served, found.endpoints)
+    else:
+        click.echo("No endpoint is declared.")
+
+
+def _program(name: str, identity: processes.Identity | None, listens: str) -> Program:
+    if identity is None:
+        return Program(name=name, pid=None, age_s=None, memory_mib=None, listens=listens)
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - identity.start_ticks / os.sysconf("SC_CLK_TCK")
+    return Program(name=name, pid=identity.pid, age_s=int(age), memory_mib=_session_memory_mib(identity), listens=listens)
+
+
+def _session_memory_mib(leader: processes.Identity) -> int:
+    """Resident memory of all processes of the session: an engine is several."""
+    pages = 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            found = processes.read_stat(int(folder.name))
+            if found is not None and found.session_id == leader.session_id:
+                pages += int((folder / "statm").read_text().split()[1])
+        except OSError:  # it has ended meanwhile
+            continue
+    return pages * os.sysconf("SC_PAGE_SIZE") >> 20
