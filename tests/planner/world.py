@@ -1,12 +1,13 @@
 """A region small enough to run inside one test: what the planner asks for is done, by hosts and proxies that can be told to misbehave."""
 
 import itertools
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 
+from fleetform.domain.desired import Desired, VersionFacts
 from fleetform.domain.endpoint import EffectiveEndpoint, EndpointStatus
-from fleetform.domain.machine import HostCapacity, Reservation, Shape
+from fleetform.domain.machine import Capacity, HostCapacity, Reservation, Shape
 from fleetform.domain.protocol import HostReplica, HostReplicaState
 from fleetform.domain.replica import FailureReason, Replica, ReplicaPhase, Unix
 from fleetform.domain.rollout import RolloutState
@@ -15,8 +16,6 @@ from fleetform.planner.model import (
     Action,
     Book,
     Bury,
-    Capacity,
-    Desired,
     Drop,
     Forget,
     Move,
@@ -24,14 +23,12 @@ from fleetform.planner.model import (
     Plan,
     Published,
     PublishRoute,
-    QuotaRoom,
     Release,
     RemoveRoute,
     Reserve,
     SeenReplica,
     Start,
     Stop,
-    VersionFacts,
 )
 from tests.builders import CPU_SHAPE, NOON, a_host, a_manifest, effective_endpoint
 
@@ -111,12 +108,18 @@ class World:
         hosts = tuple(msgspec.structs.replace(h, reachable=h.host not in self.away) for h in self.hosts)
         return Observed(
             status=self.status,
-            quota=QuotaRoom(limit=self.quota, used=self.others + max(self.booked, held), booked=self.booked, held=held),
+            booked=self.booked,
+            held=held,
             seed=str(next(self._seeds)),
             rollout=self.rollout,
             replicas=items,
             published=self.published,
-            capacity=Capacity(hosts=hosts, reservations=tuple(self.reservations.values())),
+            capacity=Capacity(
+                hosts=hosts,
+                reservations=tuple(self.reservations.values()),
+                quota_limit=self.quota,
+                quota_used=self.others + max(self.booked, held),
+            ),
         )
 
     def step(self) -> Plan:

@@ -13,6 +13,7 @@ model.py       model version, artifact manifest
 endpoint.py    endpoint spec, effective spec, status
 conditions.py  condition types and their reasons
 replica.py     replica, address, phases and the one transition table
+desired.py     what is wanted, as the planner takes it from the rows
 rollout.py     tracks and the state of a rollout
 protocol.py    messages between server and host process
 """

@@ -15,3 +15,12 @@ class Event(Record, frozen=True, kw_only=True):
     message: str
     generation: int
     replica_id: str | None = None
+
+
+class NewEvent(Record, frozen=True, kw_only=True):
+    """An event before it is listed: the store gives it its number and its time. kind: `Normal` or `Warning`."""
+
+    kind: str
+    reason: str
+    message: str
+    replica_id: str | None = None

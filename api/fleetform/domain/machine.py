@@ -108,3 +108,15 @@ class Reservation(Record, frozen=True, kw_only=True):
     cpu_millis: int
     memory_mib: int
     devices: tuple[str, ...] = ()
+
+
+class Capacity(Record, frozen=True, kw_only=True):
+    """Every host, everything that is reserved on them, and the project's quota of the endpoint's instance type.
+
+    quota_used: what all endpoints of the project have booked or hold, whichever is more.
+    """
+
+    hosts: tuple[HostCapacity, ...]
+    reservations: tuple[Reservation, ...] = ()
+    quota_limit: int = 0
+    quota_used: int = 0

@@ -7,20 +7,7 @@ from fleetform.domain.replica import Replica, ReplicaPhase
 from fleetform.planner import report
 from fleetform.planner.draft import Draft
 from fleetform.planner.lifecycle import RUNNING, is_shut, start_timeout_s
-from fleetform.planner.model import (
-    Action,
-    Book,
-    Bury,
-    Drop,
-    Forget,
-    Move,
-    PublishRoute,
-    Release,
-    RemoveRoute,
-    SeenReplica,
-    Start,
-    Stop,
-)
+from fleetform.planner.model import Action, Book, Bury, Drop, Forget, Move, PublishRoute, Release, RemoveRoute, SeenReplica, Start, Stop
 
 P = ReplicaPhase
 DRAIN_FLOOR_S = 300
@@ -70,14 +57,13 @@ def _has_ended(item: SeenReplica) -> bool:
 
 def _booking(draft: Draft) -> Iterator[Action]:
     """What is booked goes down to the floor, or to what is held above it; only PUT raises it."""
-    quota = draft.observed.quota
     if draft.desired.deleting:
         needed = 0
     elif draft.state is None or draft.state.generation < draft.desired.generation:
         return
     else:
-        needed = max(draft.count(draft.state), quota.held + len(draft.reserves))
-    if quota.booked > needed:
+        needed = max(draft.count(draft.state), draft.observed.held + len(draft.reserves))
+    if draft.observed.booked > needed:
         yield Book(replicas=needed)
 
 

@@ -6,10 +6,11 @@ from typing import Any
 import msgspec
 
 from fleetform.domain.base import Record
+from fleetform.domain.desired import Desired
 from fleetform.domain.endpoint import Rejected
 from fleetform.domain.replica import Replica
 from fleetform.domain.rollout import RolloutState
-from fleetform.planner.model import Blocked, BlockReason, Desired, Observed, Reserve, SeenReplica
+from fleetform.planner.model import Blocked, BlockReason, Observed, Reserve, SeenReplica
 
 
 class Draft(Record, frozen=True, kw_only=True):

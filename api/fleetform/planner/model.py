@@ -4,50 +4,14 @@ from datetime import datetime
 from enum import StrEnum
 
 from fleetform.domain.base import Record
-from fleetform.domain.endpoint import EffectiveEndpoint, EndpointStatus
-from fleetform.domain.machine import EngineSpec, HostCapacity, Reservation, Shape
-from fleetform.domain.model import Manifest, ModelVersionSpec, ModelVersionStatus
+from fleetform.domain.endpoint import EndpointStatus
+from fleetform.domain.events import NewEvent
+from fleetform.domain.machine import Capacity, Reservation, Shape
+from fleetform.domain.model import Manifest, ModelVersionStatus
 from fleetform.domain.protocol import ArtifactReport, ForgetReplica, HostReplica, StartReplica, StopReplica, VerifyArtifact
 from fleetform.domain.replica import Replica
 from fleetform.domain.rollout import RolloutState
 from fleetform.gateway.snapshot import EndpointRoute
-
-
-class VersionFacts(Record, frozen=True, kw_only=True):
-    """What a track is made of. verified None: still being verified; False: refused, message says why.
-
-    command: of a declared engine. deleted: the version is gone; only a bake may still use it.
-    """
-
-    uid: str
-    ref: str
-    artifact: str
-    engine: str = "vllm"
-    quantization: str | None = None
-    allow_remote_code: bool = False
-    manifest: Manifest | None = None
-    verified: bool | None = None
-    message: str = ""
-    command: EngineSpec | None = None
-    deleted: bool = False
-
-
-class Desired(Record, frozen=True, kw_only=True):
-    """What is wanted of one endpoint. versions: by reference, of the spec and of every track in use.
-
-    shape None: the instance type does not exist. prefixes: where the project's artifacts may lie.
-    """
-
-    uid: str
-    project: str
-    name: str
-    generation: int
-    created_at: datetime
-    effective: EffectiveEndpoint
-    versions: dict[str, VersionFacts]
-    shape: Shape | None
-    prefixes: tuple[str, ...] = ()
-    deleting: bool = False
 
 
 class SeenReplica(Record, frozen=True, kw_only=True):
@@ -67,39 +31,17 @@ class Published(Record, frozen=True, kw_only=True):
     rejected: str = ""
 
 
-class Capacity(Record, frozen=True, kw_only=True):
-    """Every host, and everything that is reserved on them."""
-
-    hosts: tuple[HostCapacity, ...]
-    reservations: tuple[Reservation, ...] = ()
-
-
-class QuotaRoom(Record, frozen=True, kw_only=True):
-    """The project's quota of the endpoint's instance type. used: what all endpoints have booked or hold.
-
-    booked, held: this endpoint's floor and its reservations of this instance type.
-    """
-
-    limit: int
-    used: int
-    booked: int
-    held: int
-
-    @property
-    def room(self) -> int:
-        """Replicas that this endpoint may still reserve: what is left of its floor, and what is free above it."""
-        return max(0, self.booked - self.held) + max(0, self.limit - self.used)
-
-
 class Observed(Record, frozen=True, kw_only=True):
     """What is recorded and seen of one endpoint. seed: randomness for new ids.
 
+    booked: its floor in the quota. held: its reservations of the instance type that is wanted.
     capacity None: not looked at; a plan that needs it says so and places nothing.
     """
 
     status: EndpointStatus
-    quota: QuotaRoom
     seed: str
+    booked: int = 0
+    held: int = 0
     rollout: RolloutState | None = None
     replicas: tuple[SeenReplica, ...] = ()
     published: Published | None = None
@@ -204,15 +146,6 @@ class Blocked(Record, frozen=True, kw_only=True):
     message: str
 
 
-class NewEvent(Record, frozen=True, kw_only=True):
-    """An event to be listed. kind: `Normal` or `Warning`."""
-
-    kind: str
-    reason: str
-    message: str
-    replica_id: str | None = None
-
-
 class Plan(Record, frozen=True, kw_only=True):
     """What is done now, what waits, and what is written down. Empty when nothing differs: then nothing is written either.
 
@@ -228,20 +161,6 @@ class Plan(Record, frozen=True, kw_only=True):
     events: tuple[NewEvent, ...] = ()
     needs_capacity: bool = False
     next_at: datetime | None = None
-
-
-class VersionDesired(Record, frozen=True, kw_only=True):
-    """A model version whose artifact may have to be verified. verified None: not yet known.
-
-    pinned_digest: what the manifest's digest must be, or empty.
-    """
-
-    uid: str
-    spec: ModelVersionSpec
-    prefixes: tuple[str, ...]
-    status: ModelVersionStatus
-    verified: bool | None = None
-    pinned_digest: str = ""
 
 
 class VersionObserved(Record, frozen=True, kw_only=True):

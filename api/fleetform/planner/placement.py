@@ -8,9 +8,9 @@ from collections.abc import Callable
 import msgspec
 
 from fleetform.domain.base import Record
-from fleetform.domain.machine import Device, HostCapacity, Reservation, Shape
+from fleetform.domain.machine import Capacity, Device, HostCapacity, Reservation, Shape
 from fleetform.domain.replica import Member
-from fleetform.planner.model import Blocked, BlockReason, Capacity
+from fleetform.planner.model import Blocked, BlockReason
 
 MIB = 1024 * 1024
 

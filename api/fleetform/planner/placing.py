@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 
-from fleetform.domain.machine import Reservation
+from fleetform.domain.machine import Capacity, Reservation
 from fleetform.domain.replica import Member, Replica, ReplicaPhase
 from fleetform.domain.rollout import Track
 from fleetform.planner import placement, scale
@@ -25,7 +25,7 @@ def placed(draft: Draft, wanted: list[str]) -> tuple[Draft, bool]:
     full: Counter[str] = Counter()
     for index, track_id in enumerate(wanted):
         track = draft.state.tracks[track_id]
-        refusal = _quota_refusal(draft, track)
+        refusal = _quota_refusal(draft, capacity, track)
         member = None
         if refusal is None:
             fits = placement.fits_ever(capacity, track.shape, track.manifest.size_bytes)
@@ -41,13 +41,16 @@ def placed(draft: Draft, wanted: list[str]) -> tuple[Draft, bool]:
     return draft, bool(full)
 
 
-def _quota_refusal(draft: Draft, track: Track) -> Blocked | None:
-    quota = draft.observed.quota
-    if len(draft.reserves) < quota.room:
+def _quota_refusal(draft: Draft, capacity: Capacity, track: Track) -> Blocked | None:
+    """What the endpoint may still reserve is the rest of its floor, and what is free above all floors."""
+    held = draft.observed.held + len(draft.reserves)
+    above = max(0, held - max(draft.observed.booked, draft.observed.held))
+    if held < draft.observed.booked or capacity.quota_used + above < capacity.quota_limit:
         return None
     message = (
-        f"the quota of {draft.desired.project} for {track.instance_type} is {quota.limit} replicas and {quota.used} are booked; "
-        f"this endpoint holds {quota.held + len(draft.reserves)} and needs one more to go on: raise the quota or free a replica"
+        f"the quota of {draft.desired.project} for {track.instance_type} is {capacity.quota_limit} replicas, "
+        f"{capacity.quota_used + above} of them booked; this endpoint holds {held} and needs one more to go on: "
+        f"raise the quota or free a replica"
     )
     return Blocked(reason=BlockReason.QUOTA_EXHAUSTED, message=message)
 

@@ -13,13 +13,14 @@ One call takes these steps in this order; each looks only at what the ones befor
 
 from datetime import datetime
 
+from fleetform.domain.desired import Desired, VersionFacts
 from fleetform.domain.endpoint import Rejected
 from fleetform.domain.replica import Replica, ReplicaPhase, moved
 from fleetform.domain.rollout import RolloutState
 from fleetform.planner import commands, placing, report, rollout, scale, tracks
 from fleetform.planner.draft import Draft
 from fleetform.planner.lifecycle import LIVING, draining, followed, is_routed, is_serving
-from fleetform.planner.model import Blocked, BlockReason, Desired, Observed, Plan, VersionFacts
+from fleetform.planner.model import Blocked, BlockReason, Observed, Plan
 from fleetform.planner.status import words
 
 P = ReplicaPhase

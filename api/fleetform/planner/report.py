@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from fleetform.domain.conditions import Condition
+from fleetform.domain.events import NewEvent
 from fleetform.domain.replica import Replica, ReplicaPhase
 from fleetform.gateway.snapshot import EndpointRoute
 from fleetform.planner import rollout, routes
 from fleetform.planner.draft import Draft
 from fleetform.planner.lifecycle import START_GRACE_S, is_serving, start_timeout_s
-from fleetform.planner.model import Action, Blocked, BlockReason, NewEvent, Plan
+from fleetform.planner.model import Action, Blocked, BlockReason, Plan
 from fleetform.planner.status import BAD, Picture, changed, phase_word, status
 
 P = ReplicaPhase

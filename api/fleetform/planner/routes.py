@@ -1,9 +1,9 @@
 """What the gateways are told of one endpoint."""
 
+from fleetform.domain.desired import Desired
 from fleetform.domain.replica import Replica, ReplicaPhase
 from fleetform.domain.rollout import RolloutState
 from fleetform.gateway.snapshot import EndpointRoute, Target, TrackRoute
-from fleetform.planner.model import Desired
 
 STARTING_RETRY_S = 5
 STALLED_RETRY_S = 60

@@ -7,10 +7,11 @@ import msgspec
 
 from fleetform.domain.base import Record
 from fleetform.domain.conditions import Condition, ConditionType, Reason, with_condition
+from fleetform.domain.desired import Desired
 from fleetform.domain.endpoint import EndpointStatus, LiveState, Rejected, ReplicaCounts
 from fleetform.domain.replica import FailureReason, Replica, ReplicaPhase
 from fleetform.domain.rollout import RolloutState
-from fleetform.planner.model import Blocked, BlockReason, Desired
+from fleetform.planner.model import Blocked, BlockReason
 
 P = ReplicaPhase
 Verdict = tuple[bool, Reason, str]

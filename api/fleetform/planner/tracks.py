@@ -1,7 +1,7 @@
 """Which tracks an endpoint wants, and how many replicas each of them gets."""
 
+from fleetform.domain.desired import Desired, VersionFacts
 from fleetform.domain.rollout import Track, track_id
-from fleetform.planner.model import Desired, VersionFacts
 
 
 def unverified(desired: Desired) -> list[VersionFacts]:

@@ -5,8 +5,10 @@ from datetime import datetime
 import msgspec
 
 from fleetform.domain.conditions import ConditionType, Reason, with_condition
+from fleetform.domain.desired import VersionDesired
+from fleetform.domain.events import NewEvent
 from fleetform.domain.protocol import ArtifactReport, ArtifactState, VerifyArtifact
-from fleetform.planner.model import NewEvent, Verify, VersionDesired, VersionObserved, VersionPlan
+from fleetform.planner.model import Verify, VersionObserved, VersionPlan
 from fleetform.planner.status import changed
 
 
