@@ -79,8 +79,6 @@ class FileCheck:
         return self._facts
 
     def _first_wish(self) -> int:
-        if self._suffix == ".safetensors":
-            return safetensors.LENGTH_BYTES
         if self._suffix == ".gguf":
             return 1 << 20
         if self._suffix == ".json" and self._size <= JSON_BYTES_MAX:
@@ -100,11 +98,11 @@ class FileCheck:
 
     def _judge_safetensors(self, head: bytes) -> None:
         try:
-            length = safetensors.header_length(head, self._size)
-            if len(head) < safetensors.LENGTH_BYTES + length:
-                self._wanted = safetensors.LENGTH_BYTES + length
+            end = safetensors.LENGTH_BYTES + safetensors.header_length(head[: safetensors.LENGTH_BYTES], self._size)
+            if len(head) < end:
+                self._wanted = end
                 return
-            self._facts = FileFacts(safetensors=safetensors.read_header(head[safetensors.LENGTH_BYTES :], self._size))
+            self._facts = FileFacts(safetensors=safetensors.read_header(head[safetensors.LENGTH_BYTES : end], self._size))
         except safetensors.BadHeader as error:
             raise self._unreadable("safetensors", head, error) from error
 

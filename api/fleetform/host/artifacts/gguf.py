@@ -21,23 +21,24 @@ KEPT_STRING_MAX = 1024
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
-_TYPE_NAMES = {
-    0: "float32",
-    1: "float16",
-    2: "q4_0",
-    3: "q4_1",
-    6: "q5_0",
-    7: "q5_1",
-    8: "q8_0",
-    9: "q8_1",
-    10: "q2_k",
-    11: "q3_k",
-    12: "q4_k",
-    13: "q5_k",
-    14: "q6_k",
-    15: "q8_k",
-    30: "bfloat16",
+_ALIGNMENT = 32
+_TYPES = {
+    0: ("float32", 1, 4),
+    1: ("float16", 1, 2),
+    2: ("q4_0", 32, 18),
+    3: ("q4_1", 32, 20),
+    6: ("q5_0", 32, 22),
+    7: ("q5_1", 32, 24),
+    8: ("q8_0", 32, 34),
+    10: ("q2_k", 256, 84),
+    11: ("q3_k", 256, 110),
+    12: ("q4_k", 256, 144),
+    13: ("q5_k", 256, 176),
+    14: ("q6_k", 256, 210),
+    15: ("q8_k", 256, 292),
+    30: ("bfloat16", 1, 2),
 }
+"""Type of a tensor → name, parameters in a block, bytes of a block. Of others only a bit per parameter is assumed."""
 
 CONVERTIBLE = frozenset(
     (
@@ -101,7 +102,10 @@ def read_header(head: bytes, file_size: int) -> Gguf:
     for _ in range(pairs):
         key = reader.string()
         values[key] = reader.value(reader.take("I"))
-    types = _read_tensors(reader, tensors, file_size)
+    types, data_bytes = _read_tensors(reader, tensors)
+    begin = -(-reader.at // _ALIGNMENT) * _ALIGNMENT
+    if data_bytes and begin + data_bytes > file_size:
+        raise BadHeader(f"its tensors end at byte {begin + data_bytes}, and the file has {file_size}: it is cut short")
     architecture = values.get("general.architecture")
     if not isinstance(architecture, str) or not architecture:
         raise BadHeader("it does not say its architecture")
@@ -109,28 +113,32 @@ def read_header(head: bytes, file_size: int) -> Gguf:
     return Gguf(
         architecture=architecture,
         context_length=_whole(values.get(f"{architecture}.context_length")),
-        dtype="" if main is None else _TYPE_NAMES.get(main, f"ggml-{main}"),
+        dtype="" if main is None else _name(main),
         parameters=sum(types.values()),
         tensors=tensors,
         parts=max(1, _whole(values.get("split.count"))),
     )
 
 
-def _read_tensors(reader: "_Reader", count: int, file_size: int) -> dict[int, int]:
-    """Parameters by tensor type."""
+def _read_tensors(reader: "_Reader", count: int) -> tuple[dict[int, int], int]:
+    """Parameters by tensor type, and where the last tensor ends, counted from the first."""
     types: dict[int, int] = {}
+    end = 0
     for _ in range(count):
         name = reader.string()
         dimensions = reader.take("I")
         if dimensions > DIMENSIONS_MAX:
             raise BadHeader(f"tensor {name[:80]!r} has {dimensions} dimensions")
-        shape = [reader.take("Q") for _ in range(dimensions)]
+        parameters = math.prod(reader.take("Q") for _ in range(dimensions))
         kind, offset = reader.take("I"), reader.take("Q")
-        # The smallest types take about a bit and a half per parameter.
-        if math.prod(shape) > file_size * 8 or offset >= file_size:
-            raise BadHeader(f"tensor {name[:80]!r} does not fit into a file of {file_size} bytes")
-        types[kind] = types.get(kind, 0) + math.prod(shape)
-    return types
+        _, block, block_bytes = _TYPES.get(kind, ("", 8, 1))
+        types[kind] = types.get(kind, 0) + parameters
+        end = max(end, offset + parameters // block * block_bytes)
+    return types, end
+
+
+def _name(kind: int) -> str:
+    return _TYPES[kind][0] if kind in _TYPES else f"ggml-{kind}"
 
 
 def _whole(value: object) -> int:
@@ -142,7 +150,7 @@ class _Reader:
 
     def __init__(self, data: bytes, at: int) -> None:
         self._data = data
-        self._at = at
+        self.at = at
 
     def take(self, code: str) -> int:
         return int(self._scalar(code))
@@ -181,10 +189,10 @@ class _Reader:
         return found[0]
 
     def _skip(self, size: int) -> int:
-        start = self._at
+        start = self.at
         if size > HEADER_BYTES_MAX:
             raise BadHeader(f"it has a field of {size} bytes")
         if start + size > len(self._data):
             raise Short
-        self._at += size
+        self.at += size
         return start
