@@ -74,10 +74,17 @@ def make_app(board: Board, commands: Commands, replicas: Replicas, feed: Gateway
     parts = {"board": board, "commands": commands, "replicas": replicas, "feed": feed}
     return Litestar(
         [command, observe, replica_log, snapshot, shutdown, health],
-        dependencies={name: Provide(lambda part=part: part, sync_to_thread=False) for name, part in parts.items()},
+        dependencies={name: _always(part) for name, part in parts.items()},
         exception_handlers={HTTPException: _http_error, Exception: _bug},
         openapi_config=None,
     )
+
+
+def _always(part: Any) -> Provide:
+    def give() -> Any:
+        return part
+
+    return Provide(give, sync_to_thread=False)
 
 
 def _http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:

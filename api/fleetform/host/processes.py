@@ -62,6 +62,12 @@ def read_stat(pid: int) -> Stat | None:
     return Stat(pid=pid, state=fields[0], parent=int(fields[1]), session_id=int(fields[3]), start_ticks=int(fields[19]))
 
 
+def all_stats() -> list[Stat]:
+    """Every process of this namespace, zombies included."""
+    stats = (read_stat(int(entry)) for entry in os.listdir("/proc") if entry.isdigit())  # noqa: PTH208  # os.listdir is one call
+    return [stat for stat in stats if stat is not None]
+
+
 def identify(pid: int) -> Identity | None:
     """Who pid is now, or None when it is not there."""
     stat = read_stat(pid)
@@ -112,7 +118,7 @@ def group(leader: Identity, home: Path) -> Group:
     holder = read_stat(leader.pid)
     if holder is not None and holder.start_ticks != leader.start_ticks:
         return Group()
-    found = [s for s in _all_stats() if s.session_id == leader.session_id and s.state not in "ZX"]
+    found = [s for s in all_stats() if s.session_id == leader.session_id and s.state not in "ZX"]
     if holder is not None:
         return Group(ours=tuple(map(_identity, found)))
     younger = [s for s in found if s.start_ticks >= leader.start_ticks]
@@ -171,11 +177,6 @@ def _same(identity: Identity) -> Stat | None:
 
 def _identity(stat: Stat) -> Identity:
     return Identity(boot_id(), pid_namespace(), stat.pid, stat.start_ticks, stat.session_id)
-
-
-def _all_stats() -> list[Stat]:
-    stats = (read_stat(int(entry)) for entry in os.listdir("/proc") if entry.isdigit())  # noqa: PTH208  # os.listdir is one call
-    return [stat for stat in stats if stat is not None]
 
 
 def _works_in(pid: int, home: Path) -> bool:

@@ -42,6 +42,7 @@ def main() -> None:
     settings = configuration.load()
     logs.configure(settings.log_level)
     layout = Layout(settings)
+    _check_run_directory(settings.run)
     with records.locked(layout.lock) as ours:
         if not ours:
             raise SetupError(f"a host worker already runs for {settings.home}")
@@ -112,11 +113,7 @@ async def _answer(path: Path, app: Litestar, stop: asyncio.Event) -> None:
 
 @contextlib.contextmanager
 def _private_socket(path: Path) -> Generator[socket.socket, None, None]:
-    """A listening socket that only our own user may open, in a directory that only our own user may enter."""
-    directory = records.private_directory(path.parent)
-    found = directory.stat(follow_symlinks=False)
-    if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode) or stat.S_IMODE(found.st_mode) & 0o077:
-        raise SetupError(f"{directory} must be a directory of this user with mode 0700; remove it, or set XDG_RUNTIME_DIR")
+    """A listening socket that only our own user may open."""
     path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
@@ -124,6 +121,13 @@ def _private_socket(path: Path) -> Generator[socket.socket, None, None]:
         listener.listen(128)
         yield listener
     path.unlink(missing_ok=True)
+
+
+def _check_run_directory(path: Path) -> None:
+    """Make the directory of sockets, which only our own user may enter; SetupError when it is somebody else's."""
+    found = records.private_directory(path).stat(follow_symlinks=False)
+    if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode) or stat.S_IMODE(found.st_mode) & 0o077:
+        raise SetupError(f"{path} must be a directory of this user with mode 0700; remove it, or set XDG_RUNTIME_DIR")
 
 
 async def _discover(settings: Settings, layout: Layout) -> ledger.Ledger:
