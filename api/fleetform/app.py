@@ -1,1 +1,189 @@
-"""The only place where the server's parts are wired."""
+"""The only place where the server's parts are wired: database, control API, metrics, reconciler, driver."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+import uvicorn
+from litestar import Litestar
+
+from fleetform import credentials, logs
+from fleetform.domain.machine import InstanceTypeSpec
+from fleetform.domain.protocol import LogText
+from fleetform.drivers.base import Driver
+from fleetform.drivers.fake import FakeDriver
+from fleetform.drivers.local import LocalDriver
+from fleetform.errors import DatabaseAway, HostUnreachable, NotFound
+from fleetform.host import ledger, postgres
+from fleetform.reconciler import Reconciler
+from fleetform.routes.application import create_app, create_metrics_app
+from fleetform.routes.dependencies import Dependencies
+from fleetform.routes.waker import Waker
+from fleetform.settings import Settings
+from fleetform.store import bootstrap, database
+
+DATABASE_PATIENCE_S = 60.0
+SHUTDOWN_S = 5
+
+log = structlog.get_logger(__name__)
+
+
+def serve(settings: Settings, roles: frozenset[str]) -> None:
+    """Run the server until SIGTERM or SIGINT. roles: `api`, `reconciler` or both.
+
+    DatabaseAway when the database does not answer for a minute; SetupError when it, the key or a port cannot be used.
+    """
+    logs.configure(settings.log_level)
+    asyncio.run(_serve(settings, roles))
+
+
+def make_driver(settings: Settings) -> Driver:
+    """The driver that the settings name."""
+    return FakeDriver(settings.home) if settings.driver == "fake" else LocalDriver(settings.host_socket)
+
+
+def utc_now() -> datetime:
+    """The clock of everything that is handed one."""
+    return datetime.now(UTC)
+
+
+async def device_types(settings: Settings) -> dict[str, InstanceTypeSpec]:
+    """An instance type `gpu-<kind>-1x` for each kind of device on this machine: one device, and its share of the rest."""
+    if settings.driver != "local":
+        return {}
+    capacity = (await ledger.discover("local", settings.cpu_millis, settings.memory_mib, {})).capacity
+    shares = max(1, len(capacity.devices))
+    return {
+        f"gpu-{device.kind}-1x": InstanceTypeSpec(
+            cpu_millis=capacity.cpu_millis // shares,
+            memory_mib=capacity.memory_mib // shares,
+            accelerator=device.kind,
+            accelerator_count=1,
+            accelerator_memory_mib=device.memory_mib,
+        )
+        for device in capacity.devices
+    }
+
+
+class DriverLogs:
+    """Engine logs, by way of the driver."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    async def read(self, replica_id: str, host: str | None, lines: int) -> LogText:
+        """The last lines of a replica's log, asked of every host when host is None."""
+        unreachable: HostUnreachable | None = None
+        for name in (host,) if host is not None else await self._driver.hosts():
+            try:
+                return await self._driver.log(name, replica_id, lines)
+            except NotFound:
+                continue
+            except HostUnreachable as error:
+                unreachable = error
+        if unreachable is not None:
+            raise unreachable
+        raise NotFound(f"no log of replica {replica_id} is kept any more", replica_id=replica_id)
+
+
+async def _serve(settings: Settings, roles: frozenset[str]) -> None:
+    key = credentials.load_or_create(settings.signing_key)
+    url = postgres.url(settings)
+    driver = make_driver(settings)
+    waker = Waker()
+    listeners: list[Callable[[str], None]] = [waker.told]
+    async with _database(url), _closing(driver):
+        await bootstrap.ensure_region(utc_now(), await device_types(settings))
+        parts: dict[str, Coroutine[Any, Any, None]] = {}
+        if "api" in roles:
+            app = create_app(Dependencies(settings=settings, key=key, logs=DriverLogs(driver), waker=waker, now=utc_now))
+            parts["api"] = _http(app, settings.listen_host, settings.api_port)
+            if settings.metrics_port is not None:
+                parts["metrics"] = _http(create_metrics_app(app), "127.0.0.1", settings.metrics_port)
+        if "reconciler" in roles:
+            reconciler = Reconciler(settings=settings, driver=driver, key=key, now=utc_now)
+            listeners.append(reconciler.told)
+            parts["reconciler"] = reconciler.run()
+        parts["listen"] = database.listen(url, _to_all(listeners))
+        await _until_stopped(parts)
+
+
+def _to_all(listeners: list[Callable[[str], None]]) -> Callable[[str], None]:
+    def tell(payload: str) -> None:
+        for listener in listeners:
+            listener(payload)
+
+    return tell
+
+
+@contextlib.asynccontextmanager
+async def _database(url: str) -> AsyncIterator[None]:
+    """The pool, with every migration done; waits for a database that is still starting."""
+    deadline = asyncio.get_running_loop().time() + DATABASE_PATIENCE_S
+    while True:
+        try:
+            await database.connect(url)
+            await database.migrate()
+            break
+        except DatabaseAway as error:
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+            log.info("waiting_for_the_database", error=error.message)
+            await asyncio.sleep(0.5)
+    try:
+        yield
+    finally:
+        await database.close()
+
+
+@contextlib.asynccontextmanager
+async def _closing(driver: Driver) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await driver.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the process has one set, for all of its parts."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _http(app: Litestar, host: str, port: int) -> None:
+    """Serve app until cancelled; open requests then have a few seconds to end."""
+    config = uvicorn.Config(
+        app, host=host, port=port, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=SHUTDOWN_S
+    )
+    server = _Server(config)
+    serving = asyncio.ensure_future(server.serve())
+    try:
+        await asyncio.shield(serving)
+    except asyncio.CancelledError:
+        server.should_exit = True
+        await serving
+        raise
+
+
+async def _until_stopped(parts: dict[str, Coroutine[Any, Any, None]]) -> None:
+    """Run every part until a signal comes; a part that ends by itself ends all, and its error leaves here."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    tasks = {asyncio.create_task(part, name=name) for name, part in parts.items()}
+    stopped = asyncio.create_task(stop.wait(), name="stop")
+    done, _ = await asyncio.wait({*tasks, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (*tasks, stopped):
+        task.cancel()
+    await asyncio.gather(*tasks, stopped, return_exceptions=True)
+    for task in done - {stopped}:
+        log.error("part_ended", part=task.get_name())
+        task.result()
+        raise RuntimeError(f"{task.get_name()} ended by itself")

@@ -1,6 +1,7 @@
 """`fleetform admin-token`: a region administrator's key, made on the server's own machine, where the signing key is."""
 
 import asyncio
+from datetime import UTC, datetime
 
 import click
 
@@ -27,6 +28,7 @@ def make(ours: Settings) -> str:
 async def _make(ours: Settings) -> str:
     await database.connect(postgres.url(ours), pool_max=1)
     try:
-        return await bootstrap.admin_key(ours.region, credentials.load_or_create(ours.signing_key))
+        credential = await bootstrap.mint_admin(ours, credentials.load_or_create(ours.signing_key), datetime.now(UTC))
+        return credential.secret
     finally:
         await database.close()
