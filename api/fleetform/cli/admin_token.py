@@ -2,12 +2,10 @@
 
 import asyncio
 from datetime import UTC, datetime
-from datetime import UTC, datetime
 
 import click
 
 from fleetform import credentials, settings
-from fleetform.domain.project import Credential
 from fleetform.host import postgres
 from fleetform.settings import Settings
 from fleetform.store import bootstrap, database
