@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 from fleetform.domain.access import Role
 from fleetform.domain.base import Metadata, Record, Request
 from fleetform.domain.conditions import Condition
+from fleetform.domain.names import name_error
 from fleetform.errors import FieldError
 
 Labels = Annotated[dict[Annotated[str, Meta(max_length=63)], Annotated[str, Meta(max_length=256)]], Meta(max_length=32)]
@@ -74,10 +75,11 @@ class TokenSpec(Request, frozen=True, kw_only=True):
     labels: Labels | UnsetType = UNSET
 
     def problems(self, pointer: str) -> list[FieldError]:
-        """Roles that are named twice, which is a slip worth telling."""
+        """Roles that are named twice, which is a slip worth telling, and endpoints that no endpoint can be called."""
+        found = [name_error(f"{pointer}/endpoints/{index}", name) for index, name in enumerate(self.endpoints or ())]
         if len(set(self.roles)) != len(self.roles):
-            return [FieldError(f"{pointer}/roles", "a role is named twice", "duplicate")]
-        return []
+            found.append(FieldError(f"{pointer}/roles", "a role is named twice", "duplicate"))
+        return [error for error in found if error is not None]
 
 
 TOKEN_TTL_DAYS_DEFAULT = 30

@@ -1,1 +1,12 @@
-"""THE CONTROL API: decode, authorize, store, hint, encode. A handler holds no rule."""
+"""The control API: decode, authorize, store, encode. No rule that the store or the domain could hold stands here.
+
+application.py    create_app and create_metrics_app
+dependencies.py   what whoever starts it must give
+authentication.py key → caller, by the rows
+access.py         what each route needs, deny by default
+problems.py       every refusal as problem+json
+openapi.py        the document that clients are generated from
+http.py           bodies, entity tags, preconditions
+waiting.py        wait_for, woken by the store (waker.py)
+the rest          one controller per resource
+"""

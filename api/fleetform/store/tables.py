@@ -135,6 +135,7 @@ class TokenRow(Table, tablename="token"):
     name = Text()
     uid = UUID(default=None, null=False, unique=True)
     generation = BigInt(default=1)
+    revision = BigInt(default=1)
     created_at = Timestamptz()
     spec = JSONB()
     token_key = Unique(columns=["project", "name"])

@@ -107,6 +107,7 @@ CREATE TABLE token (
     name text NOT NULL,
     uid uuid NOT NULL UNIQUE,
     generation bigint NOT NULL,
+    revision bigint NOT NULL,
     created_at timestamptz NOT NULL,
     spec jsonb NOT NULL,
     CONSTRAINT token_key UNIQUE (project, name)
