@@ -155,7 +155,9 @@ class Gateway:
 
     def client(self, api_key: str | None = None, **options: Any) -> OpenAI:
         """The OpenAI SDK against this gateway, without retries unless asked for."""
-        return OpenAI(base_url=f"http://127.0.0.1:{self.settings.gateway_port}/v1", api_key=api_key or self.mint(), **({"max_retries": 0} | options))
+        return OpenAI(
+            base_url=f"http://127.0.0.1:{self.settings.gateway_port}/v1", api_key=api_key or self.mint(), **({"max_retries": 0} | options)
+        )
 
     def raw(self, request: bytes, timeout_s: float = 15) -> bytes:
         """What comes back for these bytes until Envoy closes the connection, orderly or not."""

@@ -98,9 +98,7 @@ def test_the_replica_never_sees_the_key_or_a_header_that_only_we_may_send(gatewa
         ("two content-lengths", 400),
         ("a space before the colon", 400),
         ("an unknown transfer-encoding", 501),
-        ("a folded header", 400),
         ("a NUL in a value", 400),
-        ("a bare CR in a value", 400),
         ("an underscore in a name", 400),
         ("a negative length", 400),
     ],
@@ -114,16 +112,30 @@ def test_smuggling(gateway: Gateway, engine: EchoEngine, what: str, expected: in
         "two content-lengths": request(gateway, b"content-length: 3"),
         "a space before the colon": request(gateway, b"transfer-encoding : chunked", body=chunked),
         "an unknown transfer-encoding": request(gateway, b"transfer-encoding: xchunked", body=chunked, length=False),
-        "a folded header": request(gateway, b"x-a: 1\r\n x-b: 2"),
         "a NUL in a value": request(gateway, b"x-a: 1\x002"),
-        "a bare CR in a value": request(gateway, b"x-a: 1\r2"),
         "an underscore in a name": request(gateway, b"x_role: admin"),
         "a negative length": request(gateway, b"content-length: -1", length=False),
     }
     answer = gateway.raw(attempts[what])
-    print(engine.seen[-1])
     assert status(answer) == expected
     assert len(engine.seen) == before
+
+
+@pytest.mark.parametrize(
+    ("sent", "arrives"),
+    [
+        (b"x-a: 1\r\n x-b: 2", [("x-a", "1 x-b: 2")]),
+        (b"x-a: 1\r2", [("x-a", "12")]),
+        (b"x-a: 1\nx-b: 2", [("x-a", "1"), ("x-b", "2")]),
+    ],
+    ids=["folded", "bare CR", "bare LF"],
+)
+def test_odd_lines_reach_the_replica_straightened(
+    gateway: Gateway, engine: EchoEngine, sent: bytes, arrives: list[tuple[str, str]]
+) -> None:
+    """Envoy takes them; what it sends on has one reading only."""
+    assert status(gateway.raw(request(gateway, sent))) == 200
+    assert [header for header in engine.seen[-1][1] if header[0] in ("x-a", "x-b")] == arrives
 
 
 @pytest.mark.parametrize(

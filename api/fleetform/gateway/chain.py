@@ -192,9 +192,7 @@ def _usage_json() -> Json:
         f"{EXTENSIONS}.common.matching.v3.ExtensionWithMatcher",
         extension_config={"name": "json", "typed_config": rules},
         xds_matcher={
-            "matcher_list": {
-                "matchers": [{"predicate": {"not_matcher": {"single_predicate": small}}, "on_match": {"action": skip}}]
-            }
+            "matcher_list": {"matchers": [{"predicate": {"not_matcher": {"single_predicate": small}}, "on_match": {"action": skip}}]}
         },
     )
 

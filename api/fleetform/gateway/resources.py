@@ -80,7 +80,7 @@ def pack(message: Any) -> Any:
 
 
 def _locality(track: TrackRoute) -> Any:
-    """A weight of 0 is a locality without one: Envoy refuses the number and gives a bare locality nothing."""
+    """A weight of 0 is a locality without one, which Envoy gives nothing as long as another has a living host."""
     weight = wrappers_pb2.UInt32Value(value=track.weight) if track.weight else None
     return endpoint_components_pb2.LocalityLbEndpoints(
         priority=0,
@@ -91,8 +91,9 @@ def _locality(track: TrackRoute) -> Any:
 
 
 def _target(target: Target, track: TrackRoute) -> Any:
+    """At weight 0 the target is marked like a draining one: otherwise it would step in when every weighted track has died."""
     host = _host(target.address, version=track.version, replica_id=target.replica_id)
-    if target.draining:
+    if target.draining or track.weight == 0:
         host.health_status = health_check_pb2.DRAINING
     return host
 
