@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import httpx2
 import pytest
@@ -35,7 +36,7 @@ def test_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"base_url": "http://api.test", "token": "cd-with\nnewline"}, "copied in full"),
     ],
 )
-def test_what_is_missing_is_named(arguments: dict[str, str], variable: str) -> None:
+def test_what_is_missing_is_named(arguments: dict[str, Any], variable: str) -> None:
     with pytest.raises(sdk.ConfigurationError, match=variable) as caught:
         sdk.Client(**arguments)
     assert "cd-" not in str(caught.value)

@@ -51,11 +51,13 @@ def main() -> None:
     """The `fleetform` program. Exit status: 0 done, 1 refused or failed with the reason, 2 wrong usage."""
     from fleetform.cli.lazy import program
 
-    words = sys.argv[1:]
-    if words[:1] == [UMBRELLA]:
-        words = words[1:]
     try:
-        program(COMMANDS).main(args=words, prog_name="fleetform")
+        program(COMMANDS).main(args=words_of(sys.argv[1:]), prog_name="fleetform")
     except AppError as error:
         print(f"Error: {error.message}", file=sys.stderr)
         sys.exit(1)
+
+
+def words_of(argv: list[str]) -> list[str]:
+    """argv without the umbrella's word."""
+    return argv[1:] if argv[:1] == [UMBRELLA] else argv

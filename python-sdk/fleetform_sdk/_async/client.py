@@ -83,8 +83,8 @@ class AsyncClient:
             timeout_s=old.timeout_s if timeout is None else seconds(timeout),
             max_retries=old.max_retries if max_retries is None else max_retries,
             headers={**old.headers, **(default_headers or {})},
-            sleep=old.sleep,
         )
+        copy._transport.sleep = old.sleep
         copy._bind(project or self.project)
         return copy
 

@@ -29,7 +29,6 @@ class AsyncTransport:
         timeout_s: float,
         max_retries: int,
         headers: Mapping[str, str],
-        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self.http = http
         self.base_url = base_url
@@ -37,7 +36,7 @@ class AsyncTransport:
         self.timeout_s = timeout_s
         self.max_retries = max_retries
         self.headers = dict(headers)
-        self.sleep = sleep
+        self.sleep: Callable[[float], Awaitable[None]] = anyio.sleep
 
     async def send(self, call: Call[T]) -> T:
         """The decoded answer to call; FleetformError when there is none, or the server refuses."""

@@ -29,7 +29,6 @@ class Transport:
         timeout_s: float,
         max_retries: int,
         headers: Mapping[str, str],
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.http = http
         self.base_url = base_url
@@ -37,7 +36,7 @@ class Transport:
         self.timeout_s = timeout_s
         self.max_retries = max_retries
         self.headers = dict(headers)
-        self.sleep = sleep
+        self.sleep: Callable[[float], None] = time.sleep
 
     def send(self, call: Call[T]) -> T:
         """The decoded answer to call; FleetformError when there is none, or the server refuses."""

@@ -1,0 +1,193 @@
+"""`fleetform endpoint`, typed as the interface has it."""
+
+import json
+
+import pytest
+
+from fleetform.domain.conditions import ConditionType, Reason
+from fleetform.domain.endpoint import Rejected
+from tests.cli.conftest import Shell
+from tests.sdk import bodies
+from tests.sdk.fake_api import problem, tagged
+
+PATH = "/v1/projects/acme/endpoints/prod"
+STARTING = (ConditionType.PROGRESSING, True, Reason.STARTING, "v1.4 loads its weights")
+ROLLED_BACK = (ConditionType.READY, False, Reason.ROLLED_BACK, "v1.5 did not start")
+
+
+def test_create_sends_what_was_typed_and_nothing_else(shell: Shell) -> None:
+    shell.api.on("PUT", PATH, (201, bodies.endpoint()))
+    words = "--name prod --model acme-summarizer:v1.4 --instance-type gpu-a10-1x"
+    more = "--min-replicas 2 --max-replicas 20 --target-concurrency 8 --timeout 30s"
+    shell("endpoint", "create", *words.split(), *more.split())
+    assert shell.api.body() == {
+        "spec": {
+            "variants": {"v1.4": {"model_version": "acme-summarizer:v1.4"}},
+            "instance_type": "gpu-a10-1x",
+            "scaling": {"min_replicas": 2, "max_replicas": 20, "target_concurrency": 8},
+            "request_timeout_s": 30,
+        }
+    }
+    assert shell.api.requests[0].headers["if-none-match"] == "*"
+
+
+def test_create_with_everything(shell: Shell) -> None:
+    shell.api.on("PUT", PATH, (201, bodies.endpoint()))
+    words = (
+        "--name prod --model m:v1 --instance-type t --engine-arg max_model_len=2048 --engine-arg dtype=bfloat16 --type streaming "
+        "--mode dedicated --idle 10m --max-requests-per-replica 10000 --steps 50,100 --step-hold 5s --bake 1h --retry again "
+        "--logging off --deletion-protection --label team=a --label cost=b"
+    )
+    shell("endpoint", "create", *words.split())
+    assert shell.api.body()["spec"] == {
+        "variants": {"v1": {"model_version": "m:v1", "engine_args": {"max_model_len": "2048", "dtype": "bfloat16"}}},
+        "instance_type": "t",
+        "type": "streaming",
+        "mode": "dedicated",
+        "scaling": {"idle_s": 600},
+        "max_requests_per_replica": 10000,
+        "rollout": {"steps": [50, 100], "step_hold_s": 5, "bake_s": 3600, "retry": "again"},
+        "logging": {"content": "off"},
+        "deletion_protection": True,
+        "labels": {"team": "a", "cost": "b"},
+    }
+
+
+def test_create_does_not_replace(shell: Shell) -> None:
+    shell.api.on("PUT", PATH, (412, problem(412, "stale", "endpoint 'prod' exists")))
+    stderr = shell("endpoint", "create", "--name", "prod", "--model", "m:v1", "--instance-type", "t", status=1).stderr
+    assert "endpoint 'prod' exists" in stderr
+
+
+@pytest.mark.parametrize(
+    ("split", "weights"),
+    [
+        ("v1.4=90,v1.5=10", {"v1.4": 90, "v1.5": 10}),
+        ("v1.5=100", {"v1.4": 0, "v1.5": 100}),
+        ("v1.4=100, v1.5=0", {"v1.4": 100, "v1.5": 0}),
+    ],
+)
+def test_update_of_the_split(shell: Shell, split: str, weights: dict[str, int]) -> None:
+    shell.api.on("GET", PATH, tagged(bodies.endpoint(), '"1-0"')).on("PUT", PATH, (200, bodies.endpoint()))
+    shell("endpoint", "update", "--name", "prod", "--traffic-split", split)
+    assert {name: variant["weight"] for name, variant in shell.api.body()["spec"]["variants"].items()} == weights
+    assert shell.api.requests[-1].headers["if-match"] == '"1-0"'
+
+
+def test_update_keeps_what_was_not_typed(shell: Shell) -> None:
+    old = bodies.endpoint()
+    old["spec"]["scaling"] = {"min_replicas": 2, "max_replicas": 20}
+    shell.api.on("GET", PATH, tagged(old, '"1-0"')).on("PUT", PATH, (200, bodies.endpoint()))
+    shell("endpoint", "update", "--name", "prod", "--target-concurrency", "6", "--no-deletion-protection")
+    assert shell.api.body()["spec"] == {
+        **old["spec"],
+        "scaling": {"min_replicas": 2, "max_replicas": 20, "target_concurrency": 6},
+        "deletion_protection": False,
+    }
+
+
+def test_a_variant_without_traffic_can_be_removed_and_one_with_traffic_cannot(shell: Shell) -> None:
+    old = bodies.endpoint({"v1.4": 0, "v1.5": 100})
+    shell.api.on("GET", PATH, tagged(old, '"1-0"')).on("PUT", PATH, (200, bodies.endpoint()))
+    shell("endpoint", "update", "--name", "prod", "--remove-variant", "v1.4")
+    assert list(shell.api.body()["spec"]["variants"]) == ["v1.5"]
+    assert "has traffic" in shell("endpoint", "update", "--name", "prod", "--remove-variant", "v1.5", status=2).stderr
+    assert "no variant 'v9'" in shell("endpoint", "update", "--name", "prod", "--remove-variant", "v9", status=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["update", "--name", "prod"], "nothing to change"),
+        (["update", "--name", "prod", "--traffic-split", "v1.4:90"], "name=percent"),
+        (["update", "--name", "prod", "--traffic-split", "v1=50,v1=50"], "given twice"),
+        (["update", "--name", "prod", "--steps", "a"], "list of percentages"),
+        (["create", "--name", "prod", "--model", "m", "--instance-type", "t"], "model:version"),
+        (["create", "--name", "prod", "--model", "m:v1", "--instance-type", "t", "--timeout", "soon"], "not a duration"),
+        (["create", "--name", "prod", "--model", "m:v1", "--instance-type", "t", "--label", "x"], "key=value"),
+        (["create", "--model", "m:v1"], "--name"),
+    ],
+)
+def test_wrong_usage(shell: Shell, words: list[str], said: str) -> None:
+    assert said in shell("endpoint", *words, status=2).stderr
+    assert shell.api.requests == []
+
+
+def test_wrong_fields_are_told_as_the_options_that_set_them(shell: Shell) -> None:
+    errors = [
+        {"pointer": "/spec/scaling/max_replicas", "detail": "1 is below min_replicas (2)", "code": "bounds"},
+        {"pointer": "/spec/variants/v1.4/model_version", "detail": "acme:v1.4 is not registered", "code": "unknown"},
+        {
+            "pointer": "/spec/max_requests_per_replica",
+            "detail": "recycling replicas is not available in this release",
+            "code": "unsupported",
+        },
+        {"pointer": "/spec/novelty", "detail": "unknown field", "code": "unknown_field"},
+    ]
+    shell.api.on("PUT", PATH, (422, problem(422, "invalid-spec", "4 fields are wrong", errors=errors)))
+    stderr = shell("endpoint", "create", "--name", "prod", "--model", "acme:v1.4", "--instance-type", "t", status=1).stderr
+    assert "--max-replicas: 1 is below min_replicas (2)" in stderr
+    assert "--traffic-split or --model: acme:v1.4 is not registered" in stderr
+    assert "--max-requests-per-replica: recycling replicas is not available in this release" in stderr
+    assert "/spec/novelty: unknown field" in stderr
+
+
+def test_waiting_shows_each_change_and_ends_ready(shell: Shell) -> None:
+    starting = bodies.endpoint(conditions=(STARTING,), live={}, replicas=(0, 2))
+    ready = bodies.endpoint(replicas=(2, 2), revision=2)
+    shell.api.on("PUT", PATH, (201, starting)).on("GET", PATH, (200, starting), (200, starting), (200, ready))
+    result = shell("endpoint", "create", "--name", "prod", "--model", "m:v1", "--instance-type", "t", "--wait")
+    assert [line.partition("s  ")[2] for line in result.stderr.splitlines()] == [
+        "Progressing; 0/2 replicas ready; Starting: v1.4 loads its weights",
+        "Ready; 2/2 replicas ready",
+    ]
+    assert result.stdout == "endpoint prod created and ready at http://127.0.0.1:7080/v1\n"
+
+
+def test_a_rollback_is_a_failure_with_the_evidence(shell: Shell) -> None:
+    rejected = Rejected(generation=2, reason="CrashLoop", evidence=("no such file: tokenizer.json",))
+    body = bodies.endpoint({"v1.5": 100}, generation=2, live={"v1.4": 100}, conditions=(ROLLED_BACK,), rejected=rejected)
+    shell.api.on("GET", PATH, (200, body))
+    stderr = shell("endpoint", "wait", "prod", status=1).stderr
+    assert "RolledBack: v1.5 did not start" in stderr
+    assert "no such file: tokenizer.json" in stderr
+    assert "--retry" in stderr
+
+
+def test_waiting_in_vain_is_a_failure(shell: Shell) -> None:
+    shell.api.on("GET", PATH, (200, bodies.endpoint(conditions=(STARTING,), live={})))
+    assert "not ready yet" in shell("endpoint", "wait", "prod", "--wait-timeout", "0s", status=1).stderr
+
+
+def test_list_in_a_pipe_is_plain_lines(shell: Shell) -> None:
+    page = bodies.page(bodies.endpoint({"v1.4": 90, "v1.5": 10}, replicas=(2, 3)))
+    shell.api.on("GET", "/v1/projects/acme/endpoints", (200, page))
+    cells = shell("endpoint", "list").stdout.rstrip("\n").split("\t")
+    assert cells[:5] == ["prod", "Ready", "2/3", "v1.4=90,v1.5=10", "cpu-small"]
+
+
+def test_list_as_json_is_what_the_api_has(shell: Shell) -> None:
+    shell.api.on("GET", "/v1/projects/acme/endpoints", (200, bodies.page(bodies.endpoint())))
+    assert json.loads(shell("endpoint", "list", "--output", "json").stdout)[0]["spec"] == bodies.endpoint()["spec"]
+
+
+def test_get_shows_why_wanted_and_live_differ(shell: Shell) -> None:
+    rejected = Rejected(generation=2, reason="CrashLoop", evidence=("no such file: tokenizer.json",))
+    body = bodies.endpoint({"v1.5": 100}, generation=2, live={"v1.4": 100}, conditions=(ROLLED_BACK,), rejected=rejected)
+    shell.api.on("GET", PATH, (200, body))
+    facts = dict(line.split("\t") for line in shell("endpoint", "get", "prod").stdout.splitlines())
+    assert facts["wanted traffic"] == "v1.5=100"
+    assert facts["live traffic"] == "v1.4=100"
+    assert facts["condition Ready"] == "no RolledBack v1.5 did not start"
+    assert facts["evidence"] == "no such file: tokenizer.json"
+
+
+def test_delete_and_wait(shell: Shell) -> None:
+    gone = (404, problem(404, "not-found", "no endpoint 'prod'"))
+    shell.api.on("DELETE", PATH, (202, bodies.endpoint())).on("GET", PATH, (200, bodies.endpoint()), gone)
+    assert shell("endpoint", "delete", "prod", "--wait").stdout == "endpoint prod deleted\n"
+
+
+def test_events(shell: Shell) -> None:
+    shell.api.on("GET", f"{PATH}/events", (200, bodies.page(bodies.event())))
+    assert "ReplicaReady\t1\t\treplica r-1 is ready" in shell("endpoint", "events", "prod").stdout
