@@ -94,7 +94,7 @@ class FakeDriver:
     script: what goes wrong; a test may set it. steps: whether observe lets engines go on by itself, else `tick` does.
     """
 
-    def __init__(self, hosts: tuple[HostCapacity, ...] | None = None, home: Path | None = None, *, steps: bool = True) -> None:
+    def __init__(self, home: Path | None = None, hosts: tuple[HostCapacity, ...] | None = None, *, steps: bool = True) -> None:
         found = default_hosts() if hosts is None else hosts
         self.script = Script()
         self.steps = steps

@@ -1,1 +1,17 @@
-"""WHEN AND HOW: the loop (claim, load, plan, apply, record), the lease with its epoch, back-off, publishing to gateways."""
+"""WHEN AND HOW: what the planner decides is recorded and done, by one server at a time.
+
+loop.py       claim → (load → plan → record → apply) for each key; who wakes it; what it does with each outcome
+endpoints.py  load, plan, record and apply for one endpoint
+versions.py   the same for one model version
+sight.py      what hosts have reported, put together
+watch.py      asks every host what has changed
+publisher.py  routes and access rules → snapshot updates, and what each gateway has in force
+access.py     who may come in at the gateways
+queue.py      what is to be looked at, and when
+outcome.py    what one pass came to
+deps.py       what all of it works with
+"""
+
+from fleetform.reconciler.loop import Reconciler
+
+__all__ = ["Reconciler"]

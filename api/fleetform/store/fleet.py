@@ -1,9 +1,6 @@
-"""What the reconciler reads and writes of endpoints and model versions, in few statements each.
+"""What the reconciler reads of endpoints and model versions, in few statements each."""
 
-Every write is one transaction, guarded by the lease's epoch and by the generation that was read: a stale reconciler, or one that
-has read a spec which has changed since, writes nothing.
-"""
-
+from datetime import datetime
 from typing import Any
 
 from fleetform.domain.base import Record
@@ -16,7 +13,6 @@ from fleetform.domain.names import split_model_ref
 from fleetform.domain.project import ProjectSpec
 from fleetform.domain.replica import Replica
 from fleetform.domain.rollout import RolloutState
-from fleetform.errors import AppError
 from fleetform.store import hosts
 from fleetform.store.database import decode, rows
 
@@ -152,7 +148,7 @@ async def capacity(project: str, instance_type: str) -> Capacity:
 
 
 async def quota_limit(project: str, instance_type: str) -> int:
-    """Replicas that the project may have; 0 without a quota. Inside a transaction the quota is locked."""
+    """Replicas that the project may have; 0 without a quota."""
     found = await rows(_QUOTA, project, instance_type)
     return found[0]["max_replicas"] if found else 0
 
@@ -179,6 +175,11 @@ async def endpoints_of(version_uid: str) -> list[str]:
     return [str(row["endpoint_uid"]) for row in found]
 
 
+async def known_replicas(ids: list[str]) -> set[str]:
+    """Those of ids that have a row."""
+    return {row["replica_id"] for row in await rows("SELECT replica_id FROM replica WHERE replica_id = ANY({}::text[])", ids)}
+
+
 async def load_version(uid: str) -> VersionRow | None:
     """One model version, or None when there is none, or only its tombstone."""
     found = await rows(_VERSION, uid)
@@ -196,10 +197,9 @@ async def load_version(uid: str) -> VersionRow | None:
     return VersionRow(desired=desired, project=row["project"], revision=row["revision"])
 
 
-class Conflict(AppError):
-    """What was read has changed before it could be written on: read and plan again."""
-
-    reason = "Conflict"
+async def revoked(now: datetime) -> dict[str, int]:
+    """Revoked credentials that would still be valid: id → when they would have expired, in seconds since the epoch."""
+    return {row["jti"]: int(row["expires_at"].timestamp()) for row in await rows(_REVOKED, now)}
 
 
 _ENDPOINT = """
@@ -235,3 +235,4 @@ SELECT m.project, m.revision, m.spec, m.status, m.verified, m.pinned_digest, p.s
 FROM model_version m LEFT JOIN project p ON p.name = m.project
 WHERE m.uid = {} AND m.deleted_at IS NULL
 """
+_REVOKED = "SELECT jti, expires_at FROM credential WHERE revoked_at IS NOT NULL AND expires_at > {}"

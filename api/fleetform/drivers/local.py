@@ -1,0 +1,103 @@
+"""This machine: the host worker, over its Unix socket. Reservations are held in the database alone."""
+
+from pathlib import Path
+from typing import TypeVar
+
+import httpx2
+import msgspec
+
+from fleetform.domain.machine import Shape
+from fleetform.domain.protocol import (
+    OLDEST_PROTOCOL_VERSION,
+    PROTOCOL_VERSION,
+    CommandRequest,
+    CommandResult,
+    HostRefusal,
+    HostReport,
+    LogText,
+)
+from fleetform.domain.replica import Member
+from fleetform.drivers.base import Grant, Members, Refused
+from fleetform.errors import HostUnreachable, NotFound, NotLeader
+from fleetform.gateway.snapshot import PublishResult, SnapshotUpdate
+
+T = TypeVar("T")
+CONNECT_TIMEOUT_S = 2.0
+ANSWER_TIMEOUT_S = 30.0
+"""A command is answered once its record is on disk; a full disk queue may take a while."""
+
+
+class LocalDriver:
+    """The driver protocol over one host. socket: the worker's API."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+        self._name: str | None = None
+        transport = httpx2.AsyncHTTPTransport(uds=str(socket))
+        timeout = httpx2.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+        self._client = httpx2.AsyncClient(transport=transport, base_url="http://host", timeout=timeout)
+
+    async def hosts(self) -> tuple[str, ...]:
+        """The one host; HostUnreachable until it has told its name for the first time."""
+        if self._name is None:
+            self._name = (await self._observe(0, 0.0)).host
+        return (self._name,)
+
+    async def observe(self, host: str, since: int, wait_s: float) -> HostReport:
+        return await self._observe(since, wait_s)
+
+    async def reserve(self, replica_id: str, shape: Shape, preference: Member) -> Grant:
+        """The preference, when it is this host and its devices: the worker's ledger is asked again at the start."""
+        report = await self._observe(0, 0.0)
+        if preference.host != report.host:
+            return Refused(reason="UnknownHost", message=f"this machine is {report.host}, not {preference.host}")
+        unknown = set(preference.devices) - {device.uuid for device in report.capacity.devices}
+        if unknown:
+            return Refused(reason="UnknownDevice", message=f"{report.host} has no device {', '.join(sorted(unknown))}")
+        return Members(members=(preference,))
+
+    async def release(self, replica_id: str) -> None:
+        """Nothing to give back: reservations are held in the database alone."""
+
+    async def command(self, host: str, request: CommandRequest) -> CommandResult:
+        return await self._ask("POST", "/v1/commands", CommandResult, body=request)
+
+    async def publish(self, host: str, update: SnapshotUpdate) -> PublishResult:
+        return await self._ask("POST", "/v1/snapshot", PublishResult, body=update)
+
+    async def log(self, host: str, replica_id: str, lines: int) -> LogText:
+        return await self._ask("GET", f"/v1/replicas/{replica_id}/log?lines={lines}", LogText)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def _observe(self, since: int, wait_s: float) -> HostReport:
+        path = f"/v1/observe?since={since}&wait_s={wait_s}"
+        report = await self._ask("GET", path, HostReport, timeout_s=wait_s + ANSWER_TIMEOUT_S)
+        if not OLDEST_PROTOCOL_VERSION <= report.protocol_version <= PROTOCOL_VERSION:
+            spoken = f"{OLDEST_PROTOCOL_VERSION} to {PROTOCOL_VERSION}"
+            raise HostUnreachable(f"the host speaks protocol version {report.protocol_version}; this server speaks {spoken}")
+        return report
+
+    async def _ask(
+        self, method: str, path: str, answer: type[T], body: msgspec.Struct | None = None, timeout_s: float = ANSWER_TIMEOUT_S
+    ) -> T:
+        content = None if body is None else msgspec.json.encode(body)
+        headers = {} if body is None else {"content-type": "application/json"}
+        try:
+            response = await self._client.request(method, path, content=content, headers=headers, timeout=timeout_s)
+            return _decoded(response, answer, path)
+        except (httpx2.HTTPError, OSError) as error:
+            raise HostUnreachable(f"the host process does not answer on {self._socket}: {type(error).__name__}") from error
+
+
+def _decoded(response: httpx2.Response, answer: type[T], path: str) -> T:
+    """The answer, or the error that its status stands for."""
+    if response.status_code == 409:
+        refusal = msgspec.json.decode(response.content, type=HostRefusal)
+        raise NotLeader(f"the host refuses: {refusal.message}", reason=refusal.reason, epoch=refusal.epoch)
+    if response.status_code == 404:
+        raise NotFound(f"the host has nothing at {path}")
+    if response.status_code != 200:
+        raise HostUnreachable(f"the host process answered {response.status_code} to {path}")
+    return msgspec.json.decode(response.content, type=answer)

@@ -1,0 +1,182 @@
+"""Turns planned routes and the access rules into snapshot updates, and knows which of them every gateway has in force.
+
+Each gateway is told what differs from what it was told last, in one update for all that has come together since. Versions are
+`epoch << 32 | n`, so that they grow over all leaders. A gateway that is elsewhere than expected names its version; it is then told
+everything on top of that. What is not known here is never removed there.
+"""
+
+import asyncio
+import itertools
+
+import structlog
+
+from fleetform.domain.protocol import GatewayReport
+from fleetform.drivers.base import Driver
+from fleetform.errors import HostUnreachable, NotLeader
+from fleetform.gateway.snapshot import (
+    Access,
+    Applied,
+    EndpointRoute,
+    Inconsistent,
+    NeedsFull,
+    SnapshotUpdate,
+    Superseded,
+    problems,
+)
+from fleetform.planner.model import Published
+
+log = structlog.get_logger(__name__)
+LONGEST_UPDATE = 500
+"""Routes per update, so that a restart with thousands of endpoints does not become one message."""
+
+
+class Gateway:
+    """What one gateway has been told. base: the version it stands at; None: not known yet.
+
+    dirty: keys to be told. sent: key → the version that carried it. pending: those of them that are not acknowledged.
+    """
+
+    def __init__(self) -> None:
+        self.base: int | None = None
+        self.dirty: dict[str, None] = {}
+        self.sent: dict[str, int] = {}
+        self.pending: dict[str, int] = {}
+        self.access_dirty = True
+        self.wake = asyncio.Event()
+        self.report: GatewayReport | None = None
+
+
+class Publisher:
+    """The routes of one leader's epoch. A route of None has been removed."""
+
+    def __init__(self, driver: Driver, epoch: int) -> None:
+        self._driver = driver
+        self._epoch = epoch
+        self._numbers = itertools.count(1)
+        self._routes: dict[str, EndpointRoute | None] = {}
+        self._refused: dict[str, str] = {}
+        self._access: Access | None = None
+        self._gateways: dict[str, Gateway] = {}
+
+    def add_gateway(self, host: str) -> None:
+        """A host turned out to be a gateway: it is told everything. `serve` must run for it."""
+        gateway = self._gateways[host] = Gateway()
+        gateway.dirty = dict.fromkeys(self._routes)
+        gateway.wake.set()
+
+    def put(self, route: EndpointRoute) -> None:
+        """Publish route. One that contradicts itself is kept back and told in `published`."""
+        found = problems(route)
+        if found:
+            self._refused[route.key] = "; ".join(found)
+            return
+        self._refused.pop(route.key, None)
+        self._set(route.key, route)
+
+    def remove(self, key: str) -> None:
+        """Take a route away."""
+        self._refused.pop(key, None)
+        self._set(key, None)
+
+    def forget(self, key: str) -> None:
+        """The endpoint is a tombstone: its removal need not be remembered."""
+        if self._routes.get(key, ...) is None:
+            del self._routes[key]
+            for gateway in self._gateways.values():
+                gateway.sent.pop(key, None)
+                gateway.pending.pop(key, None)
+
+    def allow(self, access: Access) -> None:
+        """Publish who may come in; nothing when nothing has changed."""
+        if access != self._access:
+            self._access = access
+            for gateway in self._gateways.values():
+                gateway.access_dirty = True
+                gateway.wake.set()
+
+    def published(self, key: str, project: str, endpoint: str) -> Published | None:
+        """What the gateways were told of an endpoint, for the planner. None: no gateway has a route of it.
+
+        Before the first word of this leader it is a route of which nothing is known.
+        """
+        if key not in self._routes:
+            return Published(route=EndpointRoute(project=project, endpoint=endpoint, generation=-1, created=0), acked=False)
+        route = self._routes[key]
+        acked = bool(self._gateways) and all(_has_acked(gateway, key) for gateway in self._gateways.values())
+        if route is None and acked:
+            return None
+        words = [g.report.rejected[key] for g in self._gateways.values() if g.report is not None and key in g.report.rejected]
+        return Published(route=route, acked=acked, rejected=self._refused.get(key, words[0] if words else ""))
+
+    def heard(self, host: str, report: GatewayReport, *, again: bool) -> set[str]:
+        """Take in what a gateway acknowledged; the keys of which it says something new. again: it had been away."""
+        gateway = self._gateways[host]
+        before, gateway.report = gateway.report, report
+        if again:
+            gateway.wake.set()
+        acked = {key for key, version in gateway.pending.items() if report.acked_version >= version}
+        for key in acked:
+            del gateway.pending[key]
+        words = report.rejected.items() ^ (before.rejected.items() if before is not None else set())
+        return acked | {key for key, _ in words}
+
+    async def serve(self, host: str) -> None:
+        """Tell one gateway whatever is new, until cancelled. NotLeader when it has heard of a newer leader."""
+        gateway = self._gateways[host]
+        while True:
+            await gateway.wake.wait()
+            gateway.wake.clear()
+            try:
+                while gateway.dirty or gateway.access_dirty:
+                    await self._send(host, gateway)
+            except HostUnreachable as error:
+                # Woken again by `heard` when the host answers, or by the next change.
+                log.warning("publish_failed", host=host, error=error.message)
+
+    def _set(self, key: str, route: EndpointRoute | None) -> None:
+        if key in self._routes and self._routes[key] == route:
+            return
+        self._routes[key] = route
+        for gateway in self._gateways.values():
+            gateway.dirty[key] = None
+            gateway.wake.set()
+
+    async def _send(self, host: str, gateway: Gateway) -> None:
+        keys = list(itertools.islice(gateway.dirty, LONGEST_UPDATE))
+        version = self._epoch << 32 | next(self._numbers)
+        if gateway.base is None:
+            gateway.base = 0 if gateway.report is None else gateway.report.version
+        routes = {key: self._routes.get(key) for key in keys}
+        access = self._access if gateway.access_dirty else None
+        update = SnapshotUpdate(
+            epoch=self._epoch,
+            version=version,
+            base=gateway.base,
+            upsert=tuple(route for route in routes.values() if route is not None),
+            remove=tuple(key for key, route in routes.items() if route is None),
+            access=access,
+        )
+        result = await self._driver.publish(host, update)
+        match result:
+            case Applied():
+                gateway.base = version
+                for key, route in routes.items():
+                    gateway.sent[key] = gateway.pending[key] = version
+                    if self._routes.get(key) == route:
+                        gateway.dirty.pop(key, None)
+                if access is self._access:
+                    gateway.access_dirty = False
+            case NeedsFull():
+                gateway.base = result.version
+                gateway.dirty = dict.fromkeys(self._routes)
+                gateway.access_dirty = True
+            case Superseded():
+                raise NotLeader(f"gateway {host} has seen epoch {result.epoch}", epoch=self._epoch, seen=result.epoch)
+            case Inconsistent():
+                raise RuntimeError(f"gateway {host} refused routes that were checked here: {'; '.join(result.problems)}")
+
+
+def _has_acked(gateway: Gateway, key: str) -> bool:
+    if key in gateway.dirty or key not in gateway.sent or gateway.report is None:
+        return False
+    return gateway.report.acked_version >= gateway.sent[key] and key not in gateway.report.rejected

@@ -1,0 +1,107 @@
+"""What is to be looked at: each key once, never by two workers at a time, what somebody waits for before what is only due."""
+
+import asyncio
+import heapq
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime
+
+
+class WorkQueue:
+    """Keys with three ways in: `hint` (something happened), `sweep` (the slow pass), `later` (at a time).
+
+    A key that comes in while it is worked on is handed out again afterwards.
+    """
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._hints: deque[str] = deque()
+        self._sweep: deque[str] = deque()
+        self._waiting: set[str] = set()
+        self._busy: set[str] = set()
+        self._again: set[str] = set()
+        self._timers: list[tuple[datetime, str]] = []
+        self._due: dict[str, datetime] = {}
+        self._wake = asyncio.Event()
+
+    def hint(self, key: str) -> None:
+        """Look at key soon."""
+        if key in self._busy:
+            self._again.add(key)
+        elif key not in self._waiting:
+            self._waiting.add(key)
+            self._hints.append(key)
+        else:
+            self._hints.append(key)  # it may wait among the swept ones; the second copy is skipped
+        self._wake.set()
+
+    def sweep(self, key: str) -> None:
+        """Look at key when nothing is more urgent."""
+        if key not in self._busy and key not in self._waiting:
+            self._waiting.add(key)
+            self._sweep.append(key)
+            self._wake.set()
+
+    def later(self, key: str, at: datetime) -> None:
+        """Look at key at that time; only the earliest time of a key counts until it is looked at."""
+        known = self._due.get(key)
+        if known is None or at < known:
+            self._due[key] = at
+            heapq.heappush(self._timers, (at, key))
+            self._wake.set()
+
+    def look(self) -> None:
+        """The clock has been moved: see what is due now."""
+        self._wake.set()
+
+    async def take(self) -> str:
+        """The next key, as soon as there is one. `done` must follow."""
+        while True:
+            self._ring()
+            key = self._pop()
+            if key is not None:
+                self._due.pop(key, None)
+                self._busy.add(key)
+                return key
+            self._wake.clear()
+            await self._sleep()
+
+    def done(self, key: str) -> None:
+        """key has been looked at."""
+        self._busy.discard(key)
+        if key in self._again:
+            self._again.discard(key)
+            self.hint(key)
+
+    @property
+    def is_idle(self) -> bool:
+        """True when nothing is worked on and nothing is due."""
+        self._ring()
+        return not self._waiting and not self._busy and not self._again
+
+    def _pop(self) -> str | None:
+        for line in (self._hints, self._sweep):
+            while line:
+                key = line.popleft()
+                if key in self._waiting:
+                    self._waiting.discard(key)
+                    return key
+        return None
+
+    def _ring(self) -> None:
+        now = self._now()
+        while self._timers and self._timers[0][0] <= now:
+            at, key = heapq.heappop(self._timers)
+            if self._due.get(key) == at:
+                del self._due[key]
+                self.hint(key)
+
+    async def _sleep(self) -> None:
+        if not self._timers:
+            await self._wake.wait()
+            return
+        timeout_s = (self._timers[0][0] - self._now()).total_seconds()
+        try:
+            await asyncio.wait_for(self._wake.wait(), max(0.0, timeout_s))
+        except TimeoutError:
+            return

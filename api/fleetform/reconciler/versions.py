@@ -1,0 +1,47 @@
+"""One model version: load, plan, record, apply."""
+
+import structlog
+
+from fleetform.domain.conditions import same_but_time
+from fleetform.domain.protocol import PROTOCOL_VERSION, CommandRequest
+from fleetform.planner import plan_version
+from fleetform.planner.model import VersionObserved
+from fleetform.reconciler.deps import SHARD, Deps
+from fleetform.reconciler.outcome import Done, Outcome, TemporaryFailure
+from fleetform.reconciler.sight import Sight
+from fleetform.store import fleet, recording
+
+log = structlog.get_logger(__name__)
+
+
+class VersionLoop:
+    """Looks after model versions under one leader's epoch. wake: called with the uid of an endpoint that a verdict concerns."""
+
+    def __init__(self, deps: Deps, epoch: int, sight: Sight) -> None:
+        self._deps = deps
+        self._epoch = epoch
+        self._sight = sight
+
+    async def reconcile(self, uid: str) -> tuple[Outcome, list[str]]:
+        """Bring one version a step further; uids of the endpoints that its verdict concerns. NotLeader when another server leads."""
+        row = await fleet.load_version(uid)
+        if row is None or row.desired.verified is not None:
+            return Done(), []
+        observed = VersionObserved(hosts=self._sight.instances(), report=self._sight.artifact(uid))
+        made = plan_version(row.desired, observed, self._deps.now())
+        if made.verified is not None or not same_but_time(row.desired.status.conditions, made.status.conditions):
+            await recording.record_version(
+                row, made.status, made.verified, made.manifest, made.events, SHARD, self._epoch, self._deps.now()
+            )
+        if made.verified is not None:
+            log.info("version_verdict", version=made.status.ref, verified=made.verified)
+            return Done(), await fleet.endpoints_of(uid)
+        if made.verify is None:
+            return Done(), []
+        request = CommandRequest(
+            protocol_version=PROTOCOL_VERSION, epoch=self._epoch, command_id=made.verify.command_id, command=made.verify.command
+        )
+        result = await self._deps.driver.command(made.verify.host, request)
+        if result.accepted:
+            return Done(), []
+        return TemporaryFailure(reason="VerifyRefused", message=result.message), []
