@@ -1,7 +1,8 @@
 """What a terminal shows, and what a pipe gets."""
 
+import contextlib
 import io
-import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -21,37 +22,38 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """Standard output and error are a wide terminal."""
-    terminal = Terminal()
+@contextlib.contextmanager
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
+    """Standard output and error are a wide terminal while the block runs."""
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(sys, "stdout", terminal)
-    monkeypatch.setattr(sys, "stderr", terminal)
-    return terminal
+    screen = Terminal()
+    with contextlib.redirect_stdout(screen), contextlib.redirect_stderr(screen):
+        yield screen
 
 
-def test_a_terminal_gets_a_table_with_headings(terminal: Terminal) -> None:
-    Output("table").rows(("name", "roles"), [("[bold]rag", ("a", "b")), ("x", None)], [])
-    lines = [line.rstrip() for line in terminal.getvalue().splitlines()]
+def test_a_terminal_gets_a_table_with_headings(monkeypatch: pytest.MonkeyPatch) -> None:
+    with terminal(monkeypatch) as screen:
+        Output("table").rows(("name", "roles"), [("[bold]rag", ("a", "b")), ("x", None)], [])
+    lines = screen.getvalue().splitlines()
     assert "NAME" in lines[0]
     assert "ROLES" in lines[0]
     assert "[bold]rag" in lines[1]
     assert "a,b" in lines[1]
 
 
-def test_a_terminal_gets_facts_in_columns(terminal: Terminal) -> None:
-    Output("table").one([("name", "prod"), ("instance type", "cpu-small"), ("nothing", None)], msgspec.Struct())
-    assert terminal.getvalue() == "name           prod\ninstance type  cpu-small\n"
+def test_a_terminal_gets_facts_in_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    with terminal(monkeypatch) as screen:
+        Output("table").one([("name", "prod"), ("instance type", "cpu-small"), ("nothing", None)], msgspec.Struct())
+    assert screen.getvalue() == "name           prod\ninstance type  cpu-small\n"
 
 
-def test_progress_on_a_terminal_is_one_line_that_changes(terminal: Terminal) -> None:
+def test_progress_on_a_terminal_is_one_line_that_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     degraded = (ConditionType.DEGRADED, True, Reason.CRASH_LOOP, "ended: [errno 2]")
     endpoint = msgspec.convert(bodies.endpoint(conditions=(degraded,), live={}, replicas=(0, 1)), types.Endpoint)
-    with shown("Waiting for prod") as report:
+    with terminal(monkeypatch) as screen, shown("Waiting for prod") as report:
         report(endpoint)
-    assert "Waiting for prod" in terminal.getvalue()
+    assert "Waiting for prod: Progressing; 0/1 replicas ready; CrashLoop: ended: [errno 2]" in screen.getvalue()
 
 
 def test_cells_stay_on_their_line_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:

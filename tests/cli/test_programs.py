@@ -1,0 +1,75 @@
+"""What the supervisor is told: the same settings give the same files, and a change reaches only the programs that see it."""
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from fleetform import settings
+from fleetform.cli import programs
+from fleetform.settings import Settings
+
+SHELL = {"PATH": "/somewhere/odd", "FLEETFORM_TOKEN": "cd-secret", "AWS_ACCESS_KEY_ID": "id", "EDITOR": "ed"}
+
+
+def loaded(home: Path, **variables: str) -> tuple[Settings, dict[str, str]]:
+    environ = {**SHELL, "FLEETFORM_HOME": str(home), **variables}
+    return settings.load(environ), environ
+
+
+def written(home: Path) -> dict[str, str]:
+    return {path.stem: path.read_text() for path in (home / "host" / "children").glob("*.json")}
+
+
+@pytest.mark.parametrize(
+    ("change", "seen_by"),
+    [
+        ({}, set()),
+        ({"PATH": "/another/shell", "TERM": "vt100"}, set()),
+        ({"AWS_REGION": "bd-dha-1"}, {"worker"}),
+        ({"FLEETFORM_LOG_LEVEL": "debug"}, {"server", "worker", "activator"}),
+    ],
+    ids=["nothing", "another shell", "credentials for storage", "a setting"],
+)
+def test_a_change_restarts_only_what_sees_it(tmp_path: Path, change: dict[str, str], seen_by: set[str]) -> None:
+    programs.write_all(*loaded(tmp_path))
+    before = written(tmp_path)
+    programs.write_all(*loaded(tmp_path, **change))
+    after = written(tmp_path)
+    assert before.keys() == after.keys() == {"postgres", "worker", "activator", "envoy", "server"}
+    assert {name for name in after if before[name] != after[name]} == seen_by
+
+
+def test_an_unchanged_file_is_not_even_written(tmp_path: Path) -> None:
+    programs.write_all(*loaded(tmp_path))
+    path = tmp_path / "host" / "children" / "server.json"
+    inode = path.stat().st_ino
+    programs.write_all(*loaded(tmp_path))
+    assert path.stat().st_ino == inode
+
+
+def test_with_a_database_of_ones_own_none_is_started_and_only_the_server_knows_its_address(tmp_path: Path) -> None:
+    programs.write_all(*loaded(tmp_path))
+    programs.write_all(*loaded(tmp_path, FLEETFORM_DATABASE_URL="postgresql://app:hunter2@db/fleet"))
+    files = written(tmp_path)
+    assert "postgres" not in files
+    assert {name for name, text in files.items() if "hunter2" in text} == {"server"}
+    assert json.loads(files["server"])["start_after"] == []
+
+
+def test_no_clients_key_reaches_a_program_and_no_file_is_open_to_others(tmp_path: Path) -> None:
+    programs.write_all(*loaded(tmp_path))
+    for path in [*(tmp_path / "host" / "children").glob("*.json"), tmp_path / "gateway" / "envoy.json"]:
+        assert "cd-secret" not in path.read_text()
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
+
+
+def test_command_lines_tell_whose_they_are(tmp_path: Path) -> None:
+    ours, environ = loaded(tmp_path)
+    lines = {spec["name"]: " ".join(spec["argv"]) for spec in programs.specs(ours, environ)}
+    assert "/fleetform server" in lines["server"]
+    assert "/fleetform host worker" in lines["worker"]
+    assert "/fleetform host supervisor --home" in " ".join(programs.supervisor_argv(ours))
+    assert all(line.startswith(os.sep) for line in lines.values())

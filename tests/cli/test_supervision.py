@@ -1,0 +1,121 @@
+"""Starting, taking over and ending a machine's programs, with small stand-ins for the programs."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fleetform import settings
+from fleetform.cli import down, preflight, supervision
+from fleetform.host import processes, records
+from fleetform.settings import Settings
+from tests.harness.waiting import until
+
+STAY = "import signal; signal.pause()"
+
+
+@pytest.fixture
+def ours(tmp_path: Path) -> Iterator[Settings]:
+    """A prepared home; whatever still lives of it is ended afterwards."""
+    found = settings.load({"FLEETFORM_HOME": str(tmp_path / "home")})
+    supervision.prepare_directories(found)
+    yield found
+    living = supervision.supervisor(found)
+    if living is not None:
+        processes.send(living, signal.SIGKILL)
+    for identity in preflight.running(found.home).values():
+        processes.send(identity, signal.SIGKILL)
+    shutil.rmtree(found.run, ignore_errors=True)
+
+
+def write_child(ours: Settings, name: str, *, word: str = "", code: str = STAY) -> None:
+    spec = {
+        "name": name,
+        "argv": [sys.executable, "-c", code, word],
+        "env": {},
+        "cwd": str(ours.home),
+        "log": str(ours.home / "logs" / f"{name}.log"),
+        "stop_timeout_s": 5,
+    }
+    records.write_json(records.private_directory(ours.home / "host" / "children") / f"{name}.json", spec)
+
+
+def started(ours: Settings, *names: str) -> dict[str, processes.Identity]:
+    """The programs, once all of them run."""
+    supervision.rescan_or_start(ours)
+    until(f"{names} run", lambda: set(names) <= set(preflight.running(ours.home)))
+    return preflight.running(ours.home)
+
+
+def test_a_second_start_takes_over_and_a_changed_program_alone_is_restarted(ours: Settings) -> None:
+    write_child(ours, "one")
+    write_child(ours, "two")
+    first = started(ours, "one", "two")
+    assert started(ours, "one", "two") == first
+    write_child(ours, "two", word="changed")
+    supervision.rescan_or_start(ours)
+    until("two is another process", lambda: preflight.running(ours.home).get("two", first["two"]) != first["two"])
+    assert preflight.running(ours.home)["one"] == first["one"]
+
+
+def test_programs_of_a_killed_supervisor_are_taken_over(ours: Settings) -> None:
+    write_child(ours, "one")
+    first = started(ours, "one")
+    living = supervision.supervisor(ours)
+    assert living is not None
+    os.kill(living.pid, signal.SIGKILL)
+    until("the supervisor is gone", lambda: supervision.supervisor(ours) is None)
+    assert started(ours, "one") == first
+    assert supervision.supervisor(ours) not in (None, living)
+
+
+def test_one_program_can_be_stopped_for_good(ours: Settings) -> None:
+    write_child(ours, "one")
+    write_child(ours, "two")
+    first = started(ours, "one", "two")
+    supervision.stop_child(ours, "two")
+    assert preflight.running(ours.home) == {"one": first["one"]}
+
+
+@pytest.mark.parametrize("supervisor_dead", [False, True], ids=["supervisor alive", "supervisor killed"])
+def test_down_leaves_no_process_and_no_socket(ours: Settings, supervisor_dead: bool) -> None:
+    write_child(ours, "server")
+    write_child(ours, "stubborn", code="import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.pause()")
+    (ours.run / "left.sock").touch()
+    running = started(ours, "server", "stubborn")
+    living = supervision.supervisor(ours)
+    assert living is not None
+    if supervisor_dead:
+        os.kill(living.pid, signal.SIGKILL)
+        until("the supervisor is gone", lambda: supervision.supervisor(ours) is None)
+    assert down.runs(ours)
+    down.stop_everything(ours)
+    assert not any(processes.alive(identity) for identity in (*running.values(), living))
+    assert not ours.run.exists()
+    assert not down.runs(ours)
+
+
+def test_where_nothing_runs_down_says_so_and_makes_nothing(tmp_path: Path) -> None:
+    program = Path(sys.executable).with_name("fleetform")
+    home = tmp_path / "never"
+    done = subprocess.run(
+        [program, "down"],
+        env={"FLEETFORM_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.stdout == f"Nothing of {home} runs.\n"
+    assert not home.exists()
+
+
+def test_the_first_shell_decides_where_the_sockets_are(ours: Settings) -> None:
+    other = settings.load({"FLEETFORM_HOME": str(ours.home), "XDG_RUNTIME_DIR": "/run/user/0"})
+    assert other.run == ours.run
