@@ -1,7 +1,6 @@
 package apierror
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -19,7 +18,7 @@ type Schema interface {
 
 // Diagnostics says err in Terraform's form. summary names what was tried ("Cannot create endpoint acme/chat"). Each field that the API
 // found wrong becomes a diagnostic of its own at its attribute; whatever has no attribute is said for the resource as a whole.
-func Diagnostics(ctx context.Context, summary string, err error, schema Schema) diag.Diagnostics {
+func Diagnostics(summary string, err error, schema Schema) diag.Diagnostics {
 	var diags diag.Diagnostics
 	var failure *Error
 	if !errors.As(err, &failure) {
@@ -29,7 +28,7 @@ func Diagnostics(ctx context.Context, summary string, err error, schema Schema) 
 	fields := orNone(failure.Problem.Errors)
 	for _, field := range fields {
 		text := field.Detail + "." + trailer(failure, field.Code)
-		at, found := AttributePath(ctx, schema, field.Pointer)
+		at, found := AttributePath(schema, field.Pointer)
 		if found {
 			diags.AddAttributeError(at, summary, capitalize(text))
 		} else {
@@ -44,7 +43,7 @@ func Diagnostics(ctx context.Context, summary string, err error, schema Schema) 
 
 // AttributePath is the attribute that a JSON pointer into the request's body means: "/spec/variants/v1/weight" is variants["v1"].weight.
 // A pointer that leads below an attribute, or into a set, means the attribute; false when it means none.
-func AttributePath(_ context.Context, schema Schema, pointer string) (path.Path, bool) {
+func AttributePath(schema Schema, pointer string) (path.Path, bool) {
 	words := strings.Split(strings.TrimPrefix(pointer, "/"), "/")
 	if words[0] == "spec" || words[0] == "metadata" {
 		words = words[1:]

@@ -72,8 +72,8 @@ func (k Kind[K, S, T]) Await(ctx context.Context, key K, hold Hold) (*T, error) 
 // Create makes a resource that is not there. One that is there with the same spec is taken for ours: an earlier call made it, whose
 // answer was lost. One with another spec is an ExistsError, and stays as it is.
 func (k Kind[K, S, T]) Create(ctx context.Context, key K, spec S) (*T, error) {
-	any := "*"
-	made, err := k.putUnless(ctx, key, spec, Precondition{IfNoneMatch: &any})
+	nothing := "*"
+	made, err := k.putUnless(ctx, key, spec, Precondition{IfNoneMatch: &nothing})
 	if apierror.IsStale(err) {
 		return nil, &ExistsError{Kind: k.name, ImportID: k.imports(key)}
 	}

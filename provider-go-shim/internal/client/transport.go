@@ -15,8 +15,8 @@ const (
 	attemptLimit = 30 * time.Second
 	// retries of one call. With the waits between them a call without a long poll ends within callLimit.
 	retries   = 5
-	waitMin   = 500 * time.Millisecond
-	waitMax   = 20 * time.Second
+	shortest  = 500 * time.Millisecond
+	longest   = 20 * time.Second
 	callLimit = 3 * time.Minute
 )
 
@@ -35,8 +35,8 @@ func newTransport(base http.RoundTripper, token, userAgent string) *transport {
 	repeating := retryablehttp.NewClient()
 	repeating.HTTPClient = &http.Client{Transport: limited, CheckRedirect: noRedirect}
 	repeating.RetryMax = retries
-	repeating.RetryWaitMin = waitMin
-	repeating.RetryWaitMax = waitMax
+	repeating.RetryWaitMin = shortest
+	repeating.RetryWaitMax = longest
 	repeating.Logger = nil
 	repeating.CheckRetry = shouldRetry
 	repeating.ErrorHandler = retryablehttp.PassthroughErrorHandler
@@ -67,7 +67,7 @@ func isIdempotent(method string) bool {
 	return method == http.MethodGet || method == http.MethodHead || method == http.MethodPut || method == http.MethodDelete
 }
 
-// shouldRetry is asked after each attempt of an idempotent call. A Retry-After beyond waitMax is not waited for: the answer is handed
+// shouldRetry is asked after each attempt of an idempotent call. A Retry-After beyond longest is not waited for: the answer is handed
 // to the caller, who knows how long there is left.
 func shouldRetry(ctx context.Context, resp *http.Response, err error) (bool, error) {
 	if ctx.Err() != nil {
@@ -79,11 +79,19 @@ func shouldRetry(ctx context.Context, resp *http.Response, err error) (bool, err
 	}
 	switch resp.StatusCode {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		seconds, parseErr := strconv.Atoi(resp.Header.Get("Retry-After"))
-		return parseErr != nil || time.Duration(seconds)*time.Second <= waitMax, nil
+		return retryAfter(resp) <= longest, nil
 	default:
 		return false, nil
 	}
+}
+
+// retryAfter is how long the server asks to be left alone; 0 when it does not say.
+func retryAfter(resp *http.Response) time.Duration {
+	seconds, err := strconv.Atoi(resp.Header.Get("Retry-After"))
+	if err != nil {
+		return 0
+	}
+	return time.Duration(seconds) * time.Second
 }
 
 // perAttempt gives each attempt its deadline, which covers the body too, and writes one line of log. Headers and bodies are not logged:

@@ -101,7 +101,7 @@ func (d *DataSource) Read(ctx context.Context, req datasource.ReadRequest, resp 
 	}
 	endpoint, err := d.scope.Client.Endpoints.Get(ctx, config.key())
 	if err != nil {
-		resp.Diagnostics.Append(apierror.Diagnostics(ctx, "Cannot read endpoint "+config.key().String(), err, req.Config.Schema)...)
+		resp.Diagnostics.Append(apierror.Diagnostics("Cannot read endpoint "+config.key().String(), err, req.Config.Schema)...)
 		return
 	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, dataFromAPI(config.key(), endpoint))...)

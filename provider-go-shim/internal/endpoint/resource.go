@@ -77,7 +77,7 @@ func (r *Resource) Create(ctx context.Context, req resource.CreateRequest, resp 
 	}
 	endpoint, err := r.scope.Client.Endpoints.Create(ctx, plan.key(), plan.toSpec())
 	if err != nil {
-		resp.Diagnostics.Append(apierror.Diagnostics(ctx, "Cannot create endpoint "+plan.key().String(), err, req.Plan.Schema)...)
+		resp.Diagnostics.Append(apierror.Diagnostics("Cannot create endpoint "+plan.key().String(), err, req.Plan.Schema)...)
 		return
 	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan.withAPI(endpoint))...)
@@ -101,7 +101,7 @@ func (r *Resource) Read(ctx context.Context, req resource.ReadRequest, resp *res
 		return
 	}
 	if err != nil {
-		resp.Diagnostics.Append(apierror.Diagnostics(ctx, "Cannot read endpoint "+key.String(), err, req.State.Schema)...)
+		resp.Diagnostics.Append(apierror.Diagnostics("Cannot read endpoint "+key.String(), err, req.State.Schema)...)
 		return
 	}
 	if isRejected(endpoint) {
@@ -129,7 +129,7 @@ func (r *Resource) Update(ctx context.Context, req resource.UpdateRequest, resp 
 		return
 	}
 	if err != nil {
-		resp.Diagnostics.Append(apierror.Diagnostics(ctx, "Cannot update endpoint "+plan.key().String(), err, req.Plan.Schema)...)
+		resp.Diagnostics.Append(apierror.Diagnostics("Cannot update endpoint "+plan.key().String(), err, req.Plan.Schema)...)
 		return
 	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan.withAPI(endpoint))...)
@@ -151,7 +151,7 @@ func (r *Resource) Delete(ctx context.Context, req resource.DeleteRequest, resp 
 	key := state.key()
 	gone, err := r.scope.Client.Endpoints.Delete(ctx, key)
 	if err != nil {
-		resp.Diagnostics.Append(apierror.Diagnostics(ctx, "Cannot delete endpoint "+key.String(), err, req.State.Schema)...)
+		resp.Diagnostics.Append(apierror.Diagnostics("Cannot delete endpoint "+key.String(), err, req.State.Schema)...)
 		return
 	}
 	if gone {

@@ -34,17 +34,26 @@ func (r *Resource) Schema(ctx context.Context, _ resource.SchemaRequest, resp *r
 			"left out.",
 		Validators: []validator.String{stringvalidator.OneOf(waitReady, waitAccepted)},
 	}
-	attributes["timeouts"] = timeouts.Attributes(ctx, timeouts.Opts{
-		Create: true, CreateDescription: "How long creation may take, such as `45m`; `30m` when left out.",
-		Update: true, UpdateDescription: "How long a change may take; `30m` when left out.",
-		Delete: true, DeleteDescription: "How long deletion may take; `20m` when left out.",
-	})
+	attributes["timeouts"] = timeoutsAttribute(ctx)
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "An OpenAI-compatible endpoint: which model versions serve, with what share of the traffic and how many replicas. " +
 			"Every field but `name` and `project` changes in place, under the same URL. An apply succeeds when what was asked for serves; a " +
 			"change that the server rolled back is an error, and the next plan shows what serves instead.",
 		Attributes: attributes,
 	}
+}
+
+func timeoutsAttribute(ctx context.Context) schema.Attribute {
+	attribute := timeouts.Attributes(ctx, timeouts.Opts{
+		Create: true, CreateDescription: "How long creation may take, such as `45m`; `30m` when left out.",
+		Update: true, UpdateDescription: "How long a change may take; `30m` when left out.",
+		Delete: true, DeleteDescription: "How long deletion may take; `20m` when left out.",
+	})
+	if nested, ok := attribute.(schema.SingleNestedAttribute); ok {
+		nested.MarkdownDescription = "How long an apply waits."
+		return nested
+	}
+	return attribute
 }
 
 func identityAttributes() map[string]schema.Attribute {

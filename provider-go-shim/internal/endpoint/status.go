@@ -109,8 +109,8 @@ func pending(endpoint *gen.Endpoint) string {
 
 // isRejected is true when the current spec was tried and turned back.
 func isRejected(endpoint *gen.Endpoint) bool {
-	if rejected := endpoint.Status.Rejected; rejected != nil && rejected.Generation == endpoint.Metadata.Generation {
-		return true
+	if rejected := endpoint.Status.Rejected; rejected != nil {
+		return rejected.Generation == endpoint.Metadata.Generation
 	}
 	return endpoint.Status.ObservedGeneration >= endpoint.Metadata.Generation &&
 		condition.Is(endpoint.Status.Conditions, condition.Ready, false, condition.RolledBack)

@@ -78,7 +78,7 @@ func (r *Resource) Create(ctx context.Context, req resource.CreateRequest, resp 
 	// The same registration a second time is no change, so an earlier call whose answer was lost needs no import.
 	version, err := r.scope.Client.ModelVersions.Replace(ctx, key, plan.toSpec(), 0)
 	if err != nil {
-		resp.Diagnostics.Append(apierror.Diagnostics(ctx, "Cannot register model version "+key.String(), err, req.Plan.Schema)...)
+		resp.Diagnostics.Append(apierror.Diagnostics("Cannot register model version "+key.String(), err, req.Plan.Schema)...)
 		return
 	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, fromAPI(key, version))...)
@@ -135,7 +135,7 @@ func (r *Resource) Read(ctx context.Context, req resource.ReadRequest, resp *res
 	case apierror.IsNotFound(err):
 		resp.State.RemoveResource(ctx)
 	case err != nil:
-		resp.Diagnostics.Append(apierror.Diagnostics(ctx, "Cannot read model version "+state.key().String(), err, req.State.Schema)...)
+		resp.Diagnostics.Append(apierror.Diagnostics("Cannot read model version "+state.key().String(), err, req.State.Schema)...)
 	default:
 		resp.Diagnostics.Append(resp.State.Set(ctx, fromAPI(state.key(), version))...)
 	}
@@ -150,7 +150,7 @@ func (r *Resource) Update(ctx context.Context, req resource.UpdateRequest, resp 
 	}
 	version, err := r.scope.Client.ModelVersions.Replace(ctx, plan.key(), plan.toSpec(), 0)
 	if err != nil {
-		resp.Diagnostics.Append(apierror.Diagnostics(ctx, "A model version is immutable; register a new one", err, req.Plan.Schema)...)
+		resp.Diagnostics.Append(apierror.Diagnostics("A model version is immutable; register a new one", err, req.Plan.Schema)...)
 		return
 	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, fromAPI(plan.key(), version))...)
@@ -169,7 +169,7 @@ func (r *Resource) Delete(ctx context.Context, req resource.DeleteRequest, resp 
 		_, err = r.scope.Client.ModelVersions.AwaitGone(ctx, wait.System{}, state.key(), deleteLimit)
 	}
 	if err != nil {
-		resp.Diagnostics.Append(apierror.Diagnostics(ctx, summary, err, req.State.Schema)...)
+		resp.Diagnostics.Append(apierror.Diagnostics(summary, err, req.State.Schema)...)
 	}
 }
 

@@ -77,7 +77,7 @@ func (r *Resource) Create(ctx context.Context, req resource.CreateRequest, resp 
 	}
 	project, err := r.scope.Client.Projects.Create(ctx, plan.Name.ValueString(), plan.toSpec())
 	if err != nil {
-		resp.Diagnostics.Append(apierror.Diagnostics(ctx, "Cannot create project "+plan.Name.ValueString(), err, req.Plan.Schema)...)
+		resp.Diagnostics.Append(apierror.Diagnostics("Cannot create project "+plan.Name.ValueString(), err, req.Plan.Schema)...)
 		return
 	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, fromAPI(project))...)
@@ -95,7 +95,7 @@ func (r *Resource) Read(ctx context.Context, req resource.ReadRequest, resp *res
 	case apierror.IsNotFound(err):
 		resp.State.RemoveResource(ctx)
 	case err != nil:
-		resp.Diagnostics.Append(apierror.Diagnostics(ctx, "Cannot read project "+state.Name.ValueString(), err, req.State.Schema)...)
+		resp.Diagnostics.Append(apierror.Diagnostics("Cannot read project "+state.Name.ValueString(), err, req.State.Schema)...)
 	default:
 		resp.Diagnostics.Append(resp.State.Set(ctx, fromAPI(project))...)
 	}
@@ -110,7 +110,7 @@ func (r *Resource) Update(ctx context.Context, req resource.UpdateRequest, resp 
 	}
 	project, err := r.scope.Client.Projects.Replace(ctx, plan.Name.ValueString(), plan.toSpec(), 0)
 	if err != nil {
-		resp.Diagnostics.Append(apierror.Diagnostics(ctx, "Cannot update project "+plan.Name.ValueString(), err, req.Plan.Schema)...)
+		resp.Diagnostics.Append(apierror.Diagnostics("Cannot update project "+plan.Name.ValueString(), err, req.Plan.Schema)...)
 		return
 	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, fromAPI(project))...)
@@ -124,7 +124,7 @@ func (r *Resource) Delete(ctx context.Context, req resource.DeleteRequest, resp 
 		return
 	}
 	if _, err := r.scope.Client.Projects.Delete(ctx, state.Name.ValueString()); err != nil {
-		resp.Diagnostics.Append(apierror.Diagnostics(ctx, "Cannot delete project "+state.Name.ValueString(), err, req.State.Schema)...)
+		resp.Diagnostics.Append(apierror.Diagnostics("Cannot delete project "+state.Name.ValueString(), err, req.State.Schema)...)
 	}
 }
 

@@ -73,7 +73,7 @@ func (r *Resource) Create(ctx context.Context, req resource.CreateRequest, resp 
 	}
 	quota, err := r.scope.Client.Quotas.Create(ctx, plan.key(), plan.toSpec())
 	if err != nil {
-		resp.Diagnostics.Append(apierror.Diagnostics(ctx, "Cannot create quota "+plan.key().String(), err, req.Plan.Schema)...)
+		resp.Diagnostics.Append(apierror.Diagnostics("Cannot create quota "+plan.key().String(), err, req.Plan.Schema)...)
 		return
 	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, fromAPI(plan.key(), quota))...)
@@ -91,7 +91,7 @@ func (r *Resource) Read(ctx context.Context, req resource.ReadRequest, resp *res
 	case apierror.IsNotFound(err):
 		resp.State.RemoveResource(ctx)
 	case err != nil:
-		resp.Diagnostics.Append(apierror.Diagnostics(ctx, "Cannot read quota "+state.key().String(), err, req.State.Schema)...)
+		resp.Diagnostics.Append(apierror.Diagnostics("Cannot read quota "+state.key().String(), err, req.State.Schema)...)
 	default:
 		resp.Diagnostics.Append(resp.State.Set(ctx, fromAPI(state.key(), quota))...)
 	}
@@ -106,7 +106,7 @@ func (r *Resource) Update(ctx context.Context, req resource.UpdateRequest, resp 
 	}
 	quota, err := r.scope.Client.Quotas.Replace(ctx, plan.key(), plan.toSpec(), 0)
 	if err != nil {
-		resp.Diagnostics.Append(apierror.Diagnostics(ctx, "Cannot update quota "+plan.key().String(), err, req.Plan.Schema)...)
+		resp.Diagnostics.Append(apierror.Diagnostics("Cannot update quota "+plan.key().String(), err, req.Plan.Schema)...)
 		return
 	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, fromAPI(plan.key(), quota))...)
@@ -120,7 +120,7 @@ func (r *Resource) Delete(ctx context.Context, req resource.DeleteRequest, resp 
 		return
 	}
 	if _, err := r.scope.Client.Quotas.Delete(ctx, state.key()); err != nil {
-		resp.Diagnostics.Append(apierror.Diagnostics(ctx, "Cannot delete quota "+state.key().String(), err, req.State.Schema)...)
+		resp.Diagnostics.Append(apierror.Diagnostics("Cannot delete quota "+state.key().String(), err, req.State.Schema)...)
 	}
 }
 

@@ -104,7 +104,7 @@ func (r *Resource) Create(ctx context.Context, req resource.CreateRequest, resp 
 	}
 	token, err := r.scope.Client.Tokens.Create(ctx, plan.key(), plan.toSpec())
 	if err != nil {
-		resp.Diagnostics.Append(apierror.Diagnostics(ctx, "Cannot create token "+plan.key().String(), err, req.Plan.Schema)...)
+		resp.Diagnostics.Append(apierror.Diagnostics("Cannot create token "+plan.key().String(), err, req.Plan.Schema)...)
 		return
 	}
 	r.scope.Tokens.Made(plan.key())
@@ -123,7 +123,7 @@ func (r *Resource) Read(ctx context.Context, req resource.ReadRequest, resp *res
 	case apierror.IsNotFound(err):
 		resp.State.RemoveResource(ctx)
 	case err != nil:
-		resp.Diagnostics.Append(apierror.Diagnostics(ctx, "Cannot read token "+state.key().String(), err, req.State.Schema)...)
+		resp.Diagnostics.Append(apierror.Diagnostics("Cannot read token "+state.key().String(), err, req.State.Schema)...)
 	default:
 		resp.Diagnostics.Append(resp.State.Set(ctx, fromAPI(state.key(), token))...)
 	}
@@ -138,7 +138,7 @@ func (r *Resource) Update(ctx context.Context, req resource.UpdateRequest, resp 
 	}
 	token, err := r.scope.Client.Tokens.Replace(ctx, plan.key(), plan.toSpec(), 0)
 	if err != nil {
-		resp.Diagnostics.Append(apierror.Diagnostics(ctx, "Cannot update token "+plan.key().String(), err, req.Plan.Schema)...)
+		resp.Diagnostics.Append(apierror.Diagnostics("Cannot update token "+plan.key().String(), err, req.Plan.Schema)...)
 		return
 	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, fromAPI(plan.key(), token))...)
@@ -152,7 +152,7 @@ func (r *Resource) Delete(ctx context.Context, req resource.DeleteRequest, resp 
 		return
 	}
 	if _, err := r.scope.Client.Tokens.Delete(ctx, state.key()); err != nil {
-		resp.Diagnostics.Append(apierror.Diagnostics(ctx, "Cannot delete token "+state.key().String(), err, req.State.Schema)...)
+		resp.Diagnostics.Append(apierror.Diagnostics("Cannot delete token "+state.key().String(), err, req.State.Schema)...)
 	}
 }
 

@@ -128,7 +128,7 @@ func (r *EphemeralResource) Open(ctx context.Context, req ephemeral.OpenRequest,
 	}
 	credential, err := r.scope.Client.Credentials.Mint(ctx, token, gen.CredentialRequest{TTLS: data.TTLS.ValueInt64Pointer()})
 	if err != nil {
-		r.explain(ctx, token, err, resp)
+		r.explain(token, err, resp)
 		return
 	}
 	data.ID = types.StringValue(credential.ID)
@@ -141,13 +141,13 @@ func (r *EphemeralResource) Open(ctx context.Context, req ephemeral.OpenRequest,
 }
 
 // explain says why no credential was minted.
-func (r *EphemeralResource) explain(ctx context.Context, token client.Key, err error, resp *ephemeral.OpenResponse) {
+func (r *EphemeralResource) explain(token client.Key, err error, resp *ephemeral.OpenResponse) {
 	summary := "Cannot mint a credential of token " + token.String()
 	if apierror.IsNotFound(err) {
 		resp.Diagnostics.AddAttributeError(path.Root("token"), summary, "There is no such token in this project. "+err.Error())
 		return
 	}
-	resp.Diagnostics.Append(apierror.Diagnostics(ctx, summary, err, resp.Result.Schema)...)
+	resp.Diagnostics.Append(apierror.Diagnostics(summary, err, resp.Result.Schema)...)
 }
 
 // remember leaves for Close what it has to revoke: an identifier, never the secret.
