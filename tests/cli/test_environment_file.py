@@ -34,13 +34,8 @@ def test_a_shell_that_sources_it_has_every_variable(ours: Settings) -> None:
     (ours.home / "terraform.rc").touch()
     environment_file.write(ours, "cd-key")
     assert stat.S_IMODE(environment_file.path(ours).stat().st_mode) == 0o600
-    shown = subprocess.run(
-        ["bash", "-c", f". '{environment_file.path(ours)}' && env"],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={"PATH": "/usr/bin:/bin"},
-    ).stdout.splitlines()
+    sourced = ["bash", "-c", f". '{environment_file.path(ours)}' && env"]
+    shown = subprocess.run(sourced, capture_output=True, text=True, check=True, env={"PATH": "/usr/bin:/bin"}).stdout.splitlines()
     assert {
         "FLEETFORM_BASE_URL=http://127.0.0.1:1",
         "FLEETFORM_TOKEN=cd-key",
