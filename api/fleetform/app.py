@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +24,7 @@ from fleetform.routes.application import create_app, create_metrics_app
 from fleetform.routes.dependencies import Dependencies
 from fleetform.routes.waker import Waker
 from fleetform.settings import Settings
-from fleetform.store import bootstrap, database
+from fleetform.store import bootstrap, database, migrations
 
 DATABASE_PATIENCE_S = 60.0
 SHUTDOWN_S = 5
@@ -95,29 +95,19 @@ async def _serve(settings: Settings, roles: frozenset[str]) -> None:
     url = postgres.url(settings)
     driver = make_driver(settings)
     waker = Waker()
-    listeners: list[Callable[[str], None]] = [waker.told]
     async with _database(url), _closing(driver):
         await bootstrap.ensure_region(utc_now(), await device_types(settings))
         parts: dict[str, Coroutine[Any, Any, None]] = {}
         if "api" in roles:
             app = create_app(Dependencies(settings=settings, key=key, logs=DriverLogs(driver), waker=waker, now=utc_now))
+            parts["listen"] = database.listen(url, waker.told)
             parts["api"] = _http(app, settings.listen_host, settings.api_port)
             if settings.metrics_port is not None:
                 parts["metrics"] = _http(create_metrics_app(app), "127.0.0.1", settings.metrics_port)
         if "reconciler" in roles:
             reconciler = Reconciler(settings=settings, driver=driver, key=key, now=utc_now)
-            listeners.append(reconciler.told)
             parts["reconciler"] = reconciler.run()
-        parts["listen"] = database.listen(url, _to_all(listeners))
         await _until_stopped(parts)
-
-
-def _to_all(listeners: list[Callable[[str], None]]) -> Callable[[str], None]:
-    def tell(payload: str) -> None:
-        for listener in listeners:
-            listener(payload)
-
-    return tell
 
 
 @contextlib.asynccontextmanager
@@ -126,8 +116,8 @@ async def _database(url: str) -> AsyncIterator[None]:
     deadline = asyncio.get_running_loop().time() + DATABASE_PATIENCE_S
     while True:
         try:
+            await migrations.migrate(url)
             await database.connect(url)
-            await database.migrate()
             break
         except DatabaseAway as error:
             if asyncio.get_running_loop().time() > deadline:
