@@ -5,7 +5,7 @@ from datetime import datetime
 from fleetform.domain.base import Record
 from fleetform.domain.endpoint import EffectiveEndpoint
 from fleetform.domain.machine import EngineSpec, Shape
-from fleetform.domain.model import Manifest, ModelVersionSpec, ModelVersionStatus
+from fleetform.domain.model import Manifest, ModelVersionSpec
 
 
 class VersionFacts(Record, frozen=True, kw_only=True):
@@ -54,6 +54,5 @@ class VersionDesired(Record, frozen=True, kw_only=True):
     uid: str
     spec: ModelVersionSpec
     prefixes: tuple[str, ...]
-    status: ModelVersionStatus
     verified: bool | None = None
     pinned_digest: str = ""

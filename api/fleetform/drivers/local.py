@@ -22,6 +22,10 @@ from fleetform.errors import HostUnreachable, NotFound, NotLeader
 from fleetform.gateway.snapshot import PublishResult, SnapshotUpdate
 
 T = TypeVar("T")
+_RESULT = msgspec.json.Decoder(CommandResult)
+_REPORT = msgspec.json.Decoder(HostReport)
+_LOG = msgspec.json.Decoder(LogText)
+_PUBLISHED: msgspec.json.Decoder[PublishResult] = msgspec.json.Decoder(PublishResult)
 CONNECT_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 30.0
 """A command is answered once its record is on disk; a full disk queue may take a while."""
@@ -60,27 +64,32 @@ class LocalDriver:
         """Nothing to give back: reservations are held in the database alone."""
 
     async def command(self, host: str, request: CommandRequest) -> CommandResult:
-        return await self._ask("POST", "/v1/commands", CommandResult, body=request)
+        return await self._ask("POST", "/v1/commands", _RESULT, body=request)
 
     async def publish(self, host: str, update: SnapshotUpdate) -> PublishResult:
-        return await self._ask("POST", "/v1/snapshot", PublishResult, body=update)
+        return await self._ask("POST", "/v1/gateway/snapshot", _PUBLISHED, body=update)
 
     async def log(self, host: str, replica_id: str, lines: int) -> LogText:
-        return await self._ask("GET", f"/v1/replicas/{replica_id}/log?lines={lines}", LogText)
+        return await self._ask("GET", f"/v1/replicas/{replica_id}/log?lines={lines}", _LOG)
 
     async def close(self) -> None:
         await self._client.aclose()
 
     async def _observe(self, since: int, wait_s: float) -> HostReport:
         path = f"/v1/observe?since={since}&wait_s={wait_s}"
-        report = await self._ask("GET", path, HostReport, timeout_s=wait_s + ANSWER_TIMEOUT_S)
+        report = await self._ask("GET", path, _REPORT, timeout_s=wait_s + ANSWER_TIMEOUT_S)
         if not OLDEST_PROTOCOL_VERSION <= report.protocol_version <= PROTOCOL_VERSION:
             spoken = f"{OLDEST_PROTOCOL_VERSION} to {PROTOCOL_VERSION}"
             raise HostUnreachable(f"the host speaks protocol version {report.protocol_version}; this server speaks {spoken}")
         return report
 
     async def _ask(
-        self, method: str, path: str, answer: type[T], body: msgspec.Struct | None = None, timeout_s: float = ANSWER_TIMEOUT_S
+        self,
+        method: str,
+        path: str,
+        answer: msgspec.json.Decoder[T],
+        body: msgspec.Struct | None = None,
+        timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> T:
         content = None if body is None else msgspec.json.encode(body)
         headers = {} if body is None else {"content-type": "application/json"}
@@ -91,7 +100,7 @@ class LocalDriver:
             raise HostUnreachable(f"the host process does not answer on {self._socket}: {type(error).__name__}") from error
 
 
-def _decoded(response: httpx2.Response, answer: type[T], path: str) -> T:
+def _decoded(response: httpx2.Response, answer: msgspec.json.Decoder[T], path: str) -> T:
     """The answer, or the error that its status stands for."""
     if response.status_code == 409:
         refusal = msgspec.json.decode(response.content, type=HostRefusal)
@@ -100,4 +109,4 @@ def _decoded(response: httpx2.Response, answer: type[T], path: str) -> T:
         raise NotFound(f"the host has nothing at {path}")
     if response.status_code != 200:
         raise HostUnreachable(f"the host process answered {response.status_code} to {path}")
-    return msgspec.json.decode(response.content, type=answer)
+    return answer.decode(response.content)

@@ -4,10 +4,11 @@ from datetime import datetime
 from enum import StrEnum
 
 from fleetform.domain.base import Record
+from fleetform.domain.conditions import Reason
 from fleetform.domain.endpoint import EndpointStatus
 from fleetform.domain.events import NewEvent
 from fleetform.domain.machine import Capacity, Reservation, Shape
-from fleetform.domain.model import Manifest, ModelVersionStatus
+from fleetform.domain.model import Manifest
 from fleetform.domain.protocol import ArtifactReport, ForgetReplica, HostReplica, StartReplica, StopReplica, VerifyArtifact
 from fleetform.domain.replica import Replica
 from fleetform.domain.rollout import RolloutState
@@ -149,7 +150,7 @@ class Blocked(Record, frozen=True, kw_only=True):
 class Plan(Record, frozen=True, kw_only=True):
     """What is done now, what waits, and what is written down. Empty when nothing differs: then nothing is written either.
 
-    holds: model version uid → `live` or `bake`, for versions in use beyond the spec. needs_capacity: plan again with capacity.
+    holds: uids of the model versions whose tracks are in use, by the spec or beyond it. needs_capacity: plan again with capacity.
     next_at: when to look again though nothing happened.
     """
 
@@ -157,7 +158,7 @@ class Plan(Record, frozen=True, kw_only=True):
     blocked: tuple[Blocked, ...] = ()
     status: EndpointStatus
     rollout: RolloutState | None
-    holds: dict[str, str] = {}
+    holds: tuple[str, ...] = ()
     events: tuple[NewEvent, ...] = ()
     needs_capacity: bool = False
     next_at: datetime | None = None
@@ -171,10 +172,9 @@ class VersionObserved(Record, frozen=True, kw_only=True):
 
 
 class VersionPlan(Record, frozen=True, kw_only=True):
-    """verify: to be sent, or None. verified and manifest: to be frozen when the verdict is there."""
+    """verify: to be sent. manifest: to be frozen. refused: why the version can never be served, and in which words. Or nothing."""
 
     verify: Verify | None = None
-    status: ModelVersionStatus
-    verified: bool | None = None
     manifest: Manifest | None = None
-    events: tuple[NewEvent, ...] = ()
+    refused: Reason | None = None
+    message: str = ""

@@ -100,19 +100,12 @@ def _replica_event(kind: str, replica: Replica, what: str) -> NewEvent:
     return NewEvent(kind=kind, reason=f"Replica{replica.phase}", message=message, replica_id=replica.replica_id)
 
 
-def _holds(draft: Draft) -> dict[str, str]:
-    """Versions in use beyond the spec: `live` while they may get traffic, `bake` while their replicas are only kept warm."""
+def _holds(draft: Draft) -> tuple[str, ...]:
+    """Uids of the versions whose tracks are in use: the spec's, those that still get traffic, and those that are kept warm."""
     if draft.state is None or draft.desired.deleting:
-        return {}
-    holds: dict[str, str] = {}
-    for track in draft.state.tracks.values():
-        version = draft.desired.versions.get(track.model_version)
-        if version is None or version.deleted:
-            continue
-        idle = track.track_id in draft.state.idle_since
-        if not idle or version.uid not in holds:
-            holds[version.uid] = "bake" if idle else "live"
-    return holds
+        return ()
+    versions = (draft.desired.versions.get(track.model_version) for track in draft.state.tracks.values())
+    return tuple(sorted({version.uid for version in versions if version is not None and not version.deleted}))
 
 
 def _next_at(draft: Draft) -> datetime | None:

@@ -2,7 +2,6 @@
 
 import structlog
 
-from fleetform.domain.conditions import same_but_time
 from fleetform.domain.protocol import PROTOCOL_VERSION, CommandRequest
 from fleetform.planner import plan_version
 from fleetform.planner.model import VersionObserved
@@ -15,7 +14,7 @@ log = structlog.get_logger(__name__)
 
 
 class VersionLoop:
-    """Looks after model versions under one leader's epoch. wake: called with the uid of an endpoint that a verdict concerns."""
+    """Looks after model versions under one leader's epoch."""
 
     def __init__(self, deps: Deps, epoch: int, sight: Sight) -> None:
         self._deps = deps
@@ -24,17 +23,16 @@ class VersionLoop:
 
     async def reconcile(self, uid: str) -> tuple[Outcome, list[str]]:
         """Bring one version a step further; uids of the endpoints that its verdict concerns. NotLeader when another server leads."""
-        row = await fleet.load_version(uid)
-        if row is None or row.desired.verified is not None:
+        desired = await fleet.load_version(uid)
+        if desired is None:
             return Done(), []
-        observed = VersionObserved(hosts=self._sight.instances(), report=self._sight.artifact(uid))
-        made = plan_version(row.desired, observed, self._deps.now())
-        if made.verified is not None or not same_but_time(row.desired.status.conditions, made.status.conditions):
-            await recording.record_version(
-                row, made.status, made.verified, made.manifest, made.events, SHARD, self._epoch, self._deps.now()
-            )
-        if made.verified is not None:
-            log.info("version_verdict", version=made.status.ref, verified=made.verified)
+        made = plan_version(desired, VersionObserved(hosts=self._sight.instances(), report=self._sight.artifact(uid)))
+        if made.manifest is not None:
+            await recording.record_verified(uid, made.manifest, SHARD, self._epoch, self._deps.now())
+        if made.refused is not None:
+            await recording.record_refused(uid, made.refused, made.message, SHARD, self._epoch, self._deps.now())
+        if made.manifest is not None or made.refused is not None:
+            log.info("version_verdict", version=uid, refused=made.refused)
             return Done(), await fleet.endpoints_of(uid)
         if made.verify is None:
             return Done(), []

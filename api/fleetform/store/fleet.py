@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from fleetform.domain.base import Record
 from fleetform.domain.conditions import ConditionType, condition
@@ -13,7 +14,7 @@ from fleetform.domain.names import split_model_ref
 from fleetform.domain.project import ProjectSpec
 from fleetform.domain.replica import Replica
 from fleetform.domain.rollout import RolloutState
-from fleetform.store import hosts
+from fleetform.store import hosts, quotas
 from fleetform.store.database import decode, rows
 
 
@@ -39,14 +40,6 @@ class EndpointFacts(Record, frozen=True, kw_only=True):
     def held(self) -> int:
         """Reservations of the instance type that is wanted."""
         return sum(1 for r in self.replicas if r.holds and r.instance_type == self.desired.effective.instance_type)
-
-
-class VersionRow(Record, frozen=True, kw_only=True):
-    """All that is recorded of one model version that is not deleted."""
-
-    desired: VersionDesired
-    project: str
-    revision: int
 
 
 async def load(uid: str) -> EndpointFacts | None:
@@ -130,6 +123,7 @@ async def _replicas(uid: str) -> tuple[RecordedReplica, ...]:
 async def capacity(project: str, instance_type: str) -> Capacity:
     """Every host, every reservation, and the project's quota of the instance type."""
     reserved = await rows(_RESERVATIONS)
+    quota = await rows(_QUOTA, project, instance_type)
     return Capacity(
         hosts=await hosts.all_hosts(),
         reservations=tuple(
@@ -142,21 +136,9 @@ async def capacity(project: str, instance_type: str) -> Capacity:
             )
             for row in reserved
         ),
-        quota_limit=await quota_limit(project, instance_type),
-        quota_used=await quota_used(project, instance_type),
+        quota_limit=quota[0]["max_replicas"] if quota else 0,
+        quota_used=(await quotas.use(project, instance_type, UUID(int=0))).used,
     )
-
-
-async def quota_limit(project: str, instance_type: str) -> int:
-    """Replicas that the project may have; 0 without a quota."""
-    found = await rows(_QUOTA, project, instance_type)
-    return found[0]["max_replicas"] if found else 0
-
-
-async def quota_used(project: str, instance_type: str) -> int:
-    """Replicas that count against the quota: of each endpoint what it has booked or what it holds, whichever is more."""
-    found = await rows(_QUOTA_USED, instance_type, project, instance_type, project)
-    return int(found[0]["used"])
 
 
 async def living_endpoints() -> list[str]:
@@ -180,21 +162,19 @@ async def known_replicas(ids: list[str]) -> set[str]:
     return {row["replica_id"] for row in await rows("SELECT replica_id FROM replica WHERE replica_id = ANY({}::text[])", ids)}
 
 
-async def load_version(uid: str) -> VersionRow | None:
+async def load_version(uid: str) -> VersionDesired | None:
     """One model version, or None when there is none, or only its tombstone."""
     found = await rows(_VERSION, uid)
     if not found:
         return None
     row = found[0]
-    desired = VersionDesired(
+    return VersionDesired(
         uid=uid,
         spec=decode(ModelVersionSpec, row["spec"]),
         prefixes=() if row["project_spec"] is None else tuple(decode(ProjectSpec, row["project_spec"]).artifact_prefixes or ()),
-        status=decode(ModelVersionStatus, row["status"]),
         verified=row["verified"],
         pinned_digest=row["pinned_digest"],
     )
-    return VersionRow(desired=desired, project=row["project"], revision=row["revision"])
 
 
 async def revoked(now: datetime) -> dict[str, int]:
@@ -224,14 +204,8 @@ SELECT v.replica_id, v.host, v.cpu_millis, v.memory_mib,
 FROM reservation v
 """
 _QUOTA = "SELECT max_replicas FROM quota WHERE project = {} AND instance_type = {}"
-_QUOTA_USED = """
-SELECT coalesce(sum(greatest(coalesce(b.booked, 0), coalesce(h.held, 0))), 0) AS used
-FROM (SELECT uid, booked FROM endpoint WHERE alive AND instance_type = {} AND project = {}) b
-FULL JOIN (SELECT endpoint_uid, count(*) AS held FROM reservation WHERE instance_type = {} AND project = {} GROUP BY endpoint_uid) h
-ON h.endpoint_uid = b.uid
-"""
 _VERSION = """
-SELECT m.project, m.revision, m.spec, m.status, m.verified, m.pinned_digest, p.spec AS project_spec
+SELECT m.spec, m.verified, m.pinned_digest, p.spec AS project_spec
 FROM model_version m LEFT JOIN project p ON p.name = m.project
 WHERE m.uid = {} AND m.deleted_at IS NULL
 """

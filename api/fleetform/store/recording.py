@@ -2,21 +2,23 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from uuid import UUID
 
 import asyncpg
 import msgspec
 
 from fleetform.domain.base import Record
+from fleetform.domain.conditions import Reason
 from fleetform.domain.endpoint import EndpointStatus
 from fleetform.domain.events import NewEvent
 from fleetform.domain.machine import HostCapacity, Reservation
-from fleetform.domain.model import Manifest, ModelVersionStatus
+from fleetform.domain.model import Manifest
 from fleetform.domain.replica import Replica
 from fleetform.domain.rollout import RolloutState
 from fleetform.errors import TemporaryError
-from fleetform.store import changes, fleet, lease
+from fleetform.store import changes, endpoints, lease, models, quotas
 from fleetform.store.database import decode, encode, rows, transaction
-from fleetform.store.fleet import EndpointFacts, VersionRow
+from fleetform.store.fleet import EndpointFacts
 
 
 class Overtaken(TemporaryError):
@@ -36,7 +38,8 @@ class NewReplica(Record, frozen=True, kw_only=True):
 class Changes(Record, frozen=True, kw_only=True):
     """What a plan writes down of one endpoint. None of status, rollout and booked: unchanged.
 
-    holds: model version uid → `live` or `bake`. tombstone: nothing is left of it but its row and its events.
+    holds: uids of the model versions in use; those that the spec does not name are held for the bake.
+    tombstone: nothing is left of it but its row and its events.
     """
 
     reserved: tuple[NewReplica, ...] = ()
@@ -46,7 +49,7 @@ class Changes(Record, frozen=True, kw_only=True):
     status: EndpointStatus | None = None
     rollout: RolloutState | None = None
     booked: int | None = None
-    holds: dict[str, str] | None = None
+    holds: tuple[str, ...] = ()
     events: tuple[NewEvent, ...] = ()
     next_at: datetime | None = None
     tombstone: bool = False
@@ -62,11 +65,10 @@ async def record(facts: EndpointFacts, new: Changes, shard: str, epoch: int, now
     try:
         async with transaction():
             await lease.guard(shard, epoch)
-            await _reserve(facts, new.reserved)
             await _write_endpoint(facts, new, now)
+            await _reserve(facts, new.reserved)
             await _write_replicas(new)
-            if new.holds is not None:
-                await _hold(desired.uid, new.holds)
+            await _hold(desired.uid, new.holds)
             await _write_events(desired.uid, desired.project, desired.generation, new.events, now)
             if new.status is not None or new.tombstone:
                 await changes.status(desired.uid)
@@ -80,9 +82,8 @@ async def _reserve(facts: EndpointFacts, new: Sequence[NewReplica]) -> None:
         return
     project, name = facts.desired.project, facts.desired.name
     for instance_type in sorted({item.instance_type for item in new}):
-        found = await rows(_LOCK_QUOTA, project, instance_type)
-        limit = found[0]["max_replicas"] if found else 0
-        used = await fleet.quota_used(project, instance_type)
+        limit = await quotas.lock(project, instance_type)
+        used = (await quotas.use(project, instance_type, UUID(facts.desired.uid))).used
         wanted = sum(1 for item in new if item.instance_type == instance_type)
         if wanted > max(0, facts.booked - facts.held) + max(0, limit - used):
             raise Overtaken(f"the quota of {project} for {instance_type} has no room for {name}", limit=limit, used=used)
@@ -101,14 +102,13 @@ async def _write_endpoint(facts: EndpointFacts, new: Changes, now: datetime) -> 
     """The endpoint's row, when it still is what was read."""
     desired, status, rollout = facts.desired, new.status, new.rollout or facts.rollout
     revision = facts.revision if status is None else facts.revision + 1
-    written = msgspec.structs.replace(status or facts.status, revision=revision)
     found = await rows(
-        _TOMBSTONE if new.tombstone else _UPDATE,
-        encode(written),
+        _UPDATE,
+        encode(msgspec.structs.replace(status or facts.status, revision=revision)),
         revision,
         None if rollout is None or new.tombstone else encode(rollout),
         facts.booked if new.booked is None else new.booked,
-        *((now,) if new.tombstone else (new.next_at,)),
+        new.next_at,
         desired.uid,
         desired.generation,
         desired.deleting,
@@ -116,7 +116,7 @@ async def _write_endpoint(facts: EndpointFacts, new: Changes, now: datetime) -> 
     if not found:
         raise Overtaken(f"{desired.project}/{desired.name} has changed meanwhile", endpoint=desired.uid)
     if new.tombstone:
-        await rows("DELETE FROM endpoint_version WHERE endpoint_uid = {}", desired.uid)
+        await endpoints.bury(UUID(desired.uid), now)
 
 
 async def _write_replicas(new: Changes) -> None:
@@ -137,11 +137,10 @@ async def _write_replicas(new: Changes) -> None:
         await rows("DELETE FROM replica WHERE replica_id = ANY({}::text[])", list(new.dropped))
 
 
-async def _hold(uid: str, holds: dict[str, str]) -> None:
-    """Which versions are in use beyond the spec; what the spec refers to is PUT's to write."""
+async def _hold(uid: str, holds: tuple[str, ...]) -> None:
+    """Which versions are in use beyond the spec; what the spec names is PUT's to write."""
     await rows(_UNHOLD, uid, list(holds))
-    if holds:
-        await rows(_HOLD, uid, list(holds), list(holds.values()))
+    await rows(_HOLD, uid, list(holds))
 
 
 async def _write_events(uid: str, project: str, generation: int, events: Sequence[NewEvent], now: datetime) -> None:
@@ -150,28 +149,20 @@ async def _write_events(uid: str, project: str, generation: int, events: Sequenc
         await rows(_EVENTS, uid, project, now, generation, *columns)
 
 
-async def record_version(
-    row: VersionRow,
-    status: ModelVersionStatus,
-    verified: bool | None,
-    manifest: Manifest | None,
-    events: Sequence[NewEvent],
-    shard: str,
-    epoch: int,
-    now: datetime,
-) -> None:
-    """Write a model version's status and verdict, once: a verdict that stands is not written over. Errors as in `record`."""
-    uid = row.desired.uid
+async def record_verified(uid: str, manifest: Manifest, shard: str, epoch: int, now: datetime) -> None:
+    """Freeze a model version's manifest, once. NotLeader when the shard has another leader."""
     async with transaction():
         await lease.guard(shard, epoch)
-        body = None if manifest is None else encode(manifest)
-        if not await rows(_UPDATE_VERSION, encode(status), verified, body, uid):
-            raise Overtaken(f"model version {status.ref} has changed meanwhile", version=uid)
-        await _write_events(uid, row.project, 1, events, now)
-        await changes.status(uid)
+        await models.set_verified(uid, manifest, now)
 
 
-_LOCK_QUOTA = "SELECT max_replicas FROM quota WHERE project = {} AND instance_type = {} FOR UPDATE"
+async def record_refused(uid: str, reason: Reason, message: str, shard: str, epoch: int, now: datetime) -> None:
+    """Refuse a model version for good, once. NotLeader when the shard has another leader."""
+    async with transaction():
+        await lease.guard(shard, epoch)
+        await models.set_refused(uid, reason, message, now)
+
+
 _LOCK_HOSTS = "SELECT body FROM host WHERE host = ANY({}::text[]) ORDER BY host FOR UPDATE"
 _TAKEN = """
 SELECT coalesce(sum(cpu_millis), 0)::bigint AS cpu_millis, coalesce(sum(memory_mib), 0)::bigint AS memory_mib
@@ -179,11 +170,6 @@ FROM reservation WHERE host = {}
 """
 _UPDATE = """
 UPDATE endpoint SET status = {}, revision = {}, rollout = {}, booked = {}, next_at = {}, retries = 0
-WHERE uid = {} AND generation = {} AND alive AND (deleting_at IS NOT NULL) = {}
-RETURNING uid
-"""
-_TOMBSTONE = """
-UPDATE endpoint SET status = {}, revision = {}, rollout = {}, booked = {}, alive = false, deleted_at = {}, next_at = NULL
 WHERE uid = {} AND generation = {} AND alive AND (deleting_at IS NOT NULL) = {}
 RETURNING uid
 """
@@ -198,19 +184,12 @@ INSERT INTO device_reservation (replica_id, host, device) SELECT {}, {}, d FROM 
 _UPDATE_REPLICA = "UPDATE replica SET phase = {}, changed_at = {}, body = {} WHERE replica_id = {}"
 _UNHOLD = "DELETE FROM endpoint_version WHERE endpoint_uid = {} AND held_by <> 'spec' AND NOT version_uid = ANY({}::uuid[])"
 _HOLD = """
-INSERT INTO endpoint_version AS v (endpoint_uid, version_uid, held_by)
-SELECT {}, h.version_uid, h.held_by FROM unnest({}::uuid[], {}::text[]) AS h (version_uid, held_by)
-ON CONFLICT (endpoint_uid, version_uid) DO UPDATE SET held_by = excluded.held_by
-WHERE v.held_by <> 'spec' AND v.held_by <> excluded.held_by
+INSERT INTO endpoint_version (endpoint_uid, version_uid, held_by) SELECT {}, h, 'bake' FROM unnest({}::uuid[]) AS h
+ON CONFLICT (endpoint_uid, version_uid) DO NOTHING
 """
 _EVENTS = """
 INSERT INTO event (subject, project, at, kind, reason, message, generation, replica_id)
 SELECT i.subject, i.project, i.at, e.kind, e.reason, e.message, i.generation, e.replica_id
 FROM (SELECT {}::uuid AS subject, {}::text AS project, {}::timestamptz AS at, {}::bigint AS generation) i,
      unnest({}::text[], {}::text[], {}::text[], {}::text[]) AS e (kind, reason, message, replica_id)
-"""
-_UPDATE_VERSION = """
-UPDATE model_version SET status = {}, verified = {}, manifest = {}, revision = revision + 1
-WHERE uid = {} AND deleted_at IS NULL AND verified IS NULL
-RETURNING uid
 """
