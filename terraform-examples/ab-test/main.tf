@@ -8,9 +8,7 @@ terraform {
   }
 }
 
-provider "fleetform" {
-  plan_validation = "error"
-}
+provider "fleetform" {}
 
 variable "project" {
   description = "An existing project, whose artifact prefixes cover `models`."
