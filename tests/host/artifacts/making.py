@@ -1,9 +1,17 @@
 """Small artifacts made by hand: safetensors, GGUF, folders of either, and a cache to put them in."""
 
+import fcntl
 import json
 import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
+
+from fleetform.domain.model import Manifest
 from fleetform.domain.protocol import VerifyArtifact
 from fleetform.host.artifacts.layout import Layout
 
@@ -65,3 +73,36 @@ def a_layout(root: Path, **options: object) -> Layout:
 
 def silent(phase: str, done: int, total: int) -> None:
     """A progress that nobody watches."""
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Somebody else works there."""
+    with path.open("a") as held:
+        fcntl.flock(held.fileno(), fcntl.LOCK_EX)
+        yield
+
+
+_ENSURE = """
+import asyncio, sys, msgspec
+from pathlib import Path
+from fleetform.domain.model import Manifest
+from fleetform.host.artifacts import ArtifactCache
+from fleetform.host.artifacts.layout import Layout
+root, manifest, artifact, *prefixes = sys.argv[1:]
+cache = ArtifactCache(Path(root), layout=Layout(Path(root), reserve_bytes=0))
+manifest = msgspec.json.decode(manifest, type=Manifest)
+asyncio.run(cache.ensure(manifest, artifact, tuple(prefixes), lambda *_: None))
+"""
+
+
+@contextmanager
+def another_process(root: Path, manifest: Manifest, artifact: str, prefixes: tuple[str, ...]) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of its own that ensures the artifact in the cache below root; gone at the end."""
+    words = [sys.executable, "-c", _ENSURE, str(root), msgspec.json.encode(manifest).decode(), artifact, *prefixes]
+    process = subprocess.Popen(words, stdin=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()

@@ -5,7 +5,6 @@ import json
 import os
 import pickle
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -17,13 +16,6 @@ from fleetform.host.artifacts.manifest import digest_of
 from tests.host.artifacts import making
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def cache(tmp_path: Path) -> AsyncIterator[ArtifactCache]:
-    made = ArtifactCache(tmp_path / "cache", layout=making.a_layout(tmp_path / "cache"))
-    yield made
-    await made.close()
 
 
 def models(tmp_path: Path) -> Path:

@@ -4,7 +4,6 @@ The endpoint (AWS_ENDPOINT_URL) and the credentials are those of the host proces
 from a tenant. botocore's own retries are off, so that one place decides how long to try.
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
@@ -52,9 +51,6 @@ class S3Options(Record, frozen=True, kw_only=True):
     backoff_max_s: float = 5
 
 
-_session_lock = threading.Lock()
-
-
 class S3Source:
     """The objects below a prefix, or one object."""
 
@@ -65,17 +61,15 @@ class S3Source:
         self._key = location.path
         self._must_be_folder = location.is_folder
         self._options = options
-        with _session_lock:  # making a client from boto3's default session is not thread-safe
-            self._client: S3Client = boto3.client(
-                "s3",
-                config=Config(
-                    connect_timeout=options.connect_timeout_s,
-                    read_timeout=options.stall_s,
-                    retries={"total_max_attempts": 1},
-                    response_checksum_validation="when_required",
-                    request_checksum_calculation="when_required",
-                ),
-            )
+        config = Config(
+            connect_timeout=options.connect_timeout_s,
+            read_timeout=options.stall_s,
+            retries={"total_max_attempts": 1},
+            response_checksum_validation="when_required",
+            request_checksum_calculation="when_required",
+        )
+        # A session of its own: boto3's default one is not thread-safe, and remembers credentials that have changed since.
+        self._client: S3Client = boto3.session.Session().client("s3", config=config)
 
     def files(self, stop: Stop) -> tuple[SourceFile, ...]:
         if not self._must_be_folder:
