@@ -38,7 +38,7 @@ def verb(
     """
 
     def decorate(function: Callable[..., None]) -> click.Command:
-        command = _running(function, fields or {})
+        command = _running(function, {"/project": "--project", **(fields or {})})
         shared = (
             click.option("--project", help="The project; by default FLEETFORM_PROJECT."),
             click.option("--output", type=click.Choice(["table", "json"]), default="table", help="Default: table."),

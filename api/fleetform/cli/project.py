@@ -12,7 +12,7 @@ FIELDS = {
     "/spec/display_name": "--display-name",
     "/spec/artifact_prefixes": "--artifact-prefix",
     "/spec/labels": "--label",
-    "/name": "--name",
+    "/project": "--name",
 }
 SPEC_OPTIONS = (
     click.option("--display-name", help="What people call it."),
