@@ -26,7 +26,7 @@ def main() -> None:
     options = _options()
     print(f"stub engine starts: mode={options.mode} served={options.served_name}", flush=True)
     for _ in range(options.children):
-        _start_child(stubborn=options.stubborn_children)
+        _start_child(options.child_directory, stubborn=options.stubborn_children)
     if options.mode == "crash":
         for number in range(80):
             print(f"Traceback line {number}: HF_TOKEN=hf_abcdefghijklmnopqrstuvwx", file=sys.stderr, flush=True)
@@ -57,6 +57,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--exit-code", type=int, default=3)
     parser.add_argument("--children", type=int, default=0)
     parser.add_argument("--stubborn-children", action="store_true")
+    parser.add_argument("--child-directory", default="")
     options = parser.parse_args()
     file = Path(options.model_dir) / "stub.json"
     if options.model_dir and file.is_file():
@@ -65,8 +66,10 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _start_child(*, stubborn: bool) -> None:
+def _start_child(directory: str, *, stubborn: bool) -> None:
     if os.fork() == 0:
+        if directory:
+            os.chdir(directory)
         if stubborn:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         while True:
@@ -146,6 +149,7 @@ class Engine:
             _send(writer, 404, _error(404, f"The model `{request.get('model')}` does not exist."))
             return
         self.in_flight += 1
+        print("a request began", flush=True)
         try:
             await self.complete(path, request, writer)
         finally:

@@ -25,17 +25,21 @@ class Exit(Record, frozen=True, kw_only=True):
 
 
 async def ended(identity: Identity, notes: Path) -> Exit:
-    """Wait until that very process has ended. notes: where the supervisor writes the exits of processes that lost their parent."""
+    """Wait until that very process has ended, and say how. notes: where the supervisor writes the exits of its children and of orphans."""
+    seen = await gone(identity)
+    return seen or await _noted(notes / f"{identity.pid}-{identity.start_ticks}.json", identity)
+
+
+async def gone(identity: Identity) -> Exit | None:
+    """Wait until that very process has ended; its exit when it was our own child, which is reaped by this."""
     descriptor = processes.open_pidfd(identity)
-    if descriptor is not None:
-        try:
-            await _readable(descriptor)
-            seen = _reaped(descriptor)
-        finally:
-            os.close(descriptor)
-        if seen is not None:
-            return seen
-    return await _noted(notes / f"{identity.pid}-{identity.start_ticks}.json", identity)
+    if descriptor is None:
+        return None
+    try:
+        await _readable(descriptor)
+        return _reaped(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 async def _readable(descriptor: int) -> None:

@@ -8,7 +8,7 @@ import structlog
 
 from fleetform.host import processes, records
 from fleetform.host.children import recorded_identity
-from fleetform.host.exits import ended
+from fleetform.host.exits import gone
 from fleetform.host.launcher import launch
 from fleetform.host.layout import Layout
 
@@ -25,7 +25,7 @@ async def keep_supervisor(layout: Layout) -> None:
         identity = recorded_identity(layout.supervisor)
         if identity is not None and processes.alive(identity):
             back_off_s = LOOK_AGAIN_S
-            await ended(identity, layout.exits)
+            await gone(identity)
         elif identity is not None:
             await asyncio.to_thread(_start_again, layout)
             await asyncio.sleep(back_off_s)

@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+ORPHAN_GRACE_S = 1.0
+
 
 class Identity(NamedTuple):
     """What makes a process that one process; the fields of domain.ProcessIdentity. start_ticks: field 22 of /proc/PID/stat."""
@@ -127,25 +129,22 @@ def group(leader: Identity, home: Path) -> Group:
 
 
 def end_group(leader: Identity, home: Path, grace_s: float, first: signal.Signals = signal.SIGTERM) -> bool:
-    """End the whole session of leader: `first` to the leader, and after grace_s SIGKILL to all that is left. Blocks until it is empty.
+    """End the whole session of leader; blocks until it is empty. True when the leader ended within grace_s of getting `first`.
 
-    True when it ended within the grace. A leader that is gone leaves nobody to pass the signal on, so then every member gets it.
+    The leader passes its end on to its own. What outlives it gets SIGTERM and ORPHAN_GRACE_S more, then SIGKILL.
     """
-    deadline = time.monotonic() + grace_s
-    if not send(leader, first) or not alive(leader):
-        for member in group(leader, home).ours:
-            send(member, first)
+    send(leader, first)
+    _wait_for_all([leader], grace_s)
+    in_time = not alive(leader)
+    if in_time:
+        orphans = group(leader, home).ours
+        for orphan in orphans:
+            send(orphan, signal.SIGTERM)
+        _wait_for_all(orphans, ORPHAN_GRACE_S)
     while left := group(leader, home).ours:
-        remaining = deadline - time.monotonic()
-        if remaining <= 0:
-            break
-        _wait_for_all(left, remaining)
-    in_time = not left
-    while left:
         for member in left:
             send(member, signal.SIGKILL)
         _wait_for_all(left, 1.0)
-        left = group(leader, home).ours
     return in_time
 
 

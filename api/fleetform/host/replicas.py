@@ -7,8 +7,9 @@ import time
 from fleetform.domain.protocol import ForgetReplica, StartReplica, StopReplica
 from fleetform.host import logs, records
 from fleetform.host.layout import is_replica_id
+from fleetform.host.parts import Host
 from fleetform.host.record import ReplicaRecord, load_all, save
-from fleetform.host.replica import Host, Replica
+from fleetform.host.replica import Replica
 
 LOG_CHECK_S = 5.0
 LOGS_KEPT = 200

@@ -9,7 +9,7 @@ from fleetform.domain.conditions import Reason
 from fleetform.domain.protocol import ArtifactReport, ArtifactState, VerifyArtifact
 from fleetform.errors import ArtifactRefused, TemporaryError
 from fleetform.host.board import Board
-from fleetform.host.replica import Artifacts
+from fleetform.host.parts import Artifacts
 
 RETRY_FIRST_S = 2.0
 RETRY_MAX_S = 60.0

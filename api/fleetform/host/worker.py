@@ -29,7 +29,7 @@ from fleetform.host.commands import Commands
 from fleetform.host.fence import Fence
 from fleetform.host.guard import keep_supervisor
 from fleetform.host.layout import Layout
-from fleetform.host.replica import Host
+from fleetform.host.parts import Host
 from fleetform.host.replicas import Replicas
 from fleetform.host.verifications import Verifications
 from fleetform.settings import Settings

@@ -1,0 +1,63 @@
+"""The steps of an end: the proxy lets go, the whole group is gone, device memory is back, nothing is left lying."""
+
+import asyncio
+import shutil
+
+from fleetform.domain.protocol import HostReplicaState
+from fleetform.host import processes
+from fleetform.host.layout import Layout
+from fleetform.host.ledger import Ledger
+from fleetform.host.parts import Proxy
+from fleetform.host.processes import Group, Identity
+from fleetform.host.record import ReplicaRecord, utc_now
+
+DRAIN_POLL_S = 0.25
+MEMORY_BACK_WAIT_S = 30.0
+MEMORY_POLL_S = 1.0
+
+
+async def drained(proxy: Proxy, record: ReplicaRecord) -> None:
+    """Return once the proxy has nothing under way to the replica, seen twice, or at record.drain_until."""
+    assert record.drain_until is not None
+    quiet = 0
+    while quiet < 2 and utc_now() < record.drain_until:
+        quiet = 0 if await _busy(proxy, record) else quiet + 1
+        await asyncio.sleep(DRAIN_POLL_S)
+
+
+async def memory_back(ledger: Ledger, devices: tuple[str, ...]) -> str | None:
+    """Return once the devices' memory is back; after MEMORY_BACK_WAIT_S a sentence about who holds it."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + MEMORY_BACK_WAIT_S
+    while (busy := await ledger.busy(devices)) is not None:
+        if loop.time() >= deadline:
+            return busy
+        await asyncio.sleep(MEMORY_POLL_S)
+    return None
+
+
+def left_in_doubt(layout: Layout, record: ReplicaRecord, identity: Identity) -> str | None:
+    """A sentence about processes that live in the replica's session and may be a stranger's; they are shown, never ended."""
+    group: Group = processes.group(identity, layout.work(record.replica_id))
+    if not group.doubtful:
+        return None
+    pids = ", ".join(str(member.pid) for member in group.doubtful)
+    return f"nothing proves that the processes {pids} in this replica's session are its own; {HostReplicaState.QUARANTINED} until they end"
+
+
+def clean(layout: Layout, replica_id: str) -> None:
+    """Remove what the replica had on this machine, but for its record and its log."""
+    for file in (layout.socket(replica_id), layout.lock_of(replica_id)):
+        file.unlink(missing_ok=True)
+    for directory in (layout.scratch(replica_id), layout.work(replica_id)):
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+async def _busy(proxy: Proxy, record: ReplicaRecord) -> bool:
+    if not proxy.alive():
+        return False
+    try:
+        found = await proxy.in_flight(record.route_key, [record.replica_id])
+    except OSError:
+        return True  # a proxy that does not say counts as busy: better to wait than to cut
+    return found.get(record.replica_id, 0) > 0

@@ -1,0 +1,43 @@
+"""What all replicas of a host share, as far as they need to know it."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from fleetform.domain.model import Manifest
+from fleetform.domain.protocol import VerifyArtifact
+from fleetform.host.board import Board
+from fleetform.host.layout import Layout
+from fleetform.host.ledger import Ledger
+
+Progress = Callable[[str, int, int], None]
+
+
+class Artifacts(Protocol):
+    """The artifact cache; `host.artifacts` says what each does and raises."""
+
+    async def verify(self, command: VerifyArtifact, on_progress: Progress) -> Manifest: ...
+
+    async def ensure(
+        self, manifest: Manifest, artifact: str, prefixes: tuple[str, ...], on_progress: Progress, *, convert: bool = True
+    ) -> Path: ...
+
+    def pin(self, digest: str, holder: str) -> None: ...
+
+    def unpin(self, digest: str, holder: str) -> None: ...
+
+
+class Proxy(Protocol):
+    """The proxy of this host. in_flight: replica → requests under way, for those that the route `key` names; OSError: it does not say."""
+
+    async def in_flight(self, key: str, replica_ids: Iterable[str]) -> dict[str, int]: ...
+
+    def alive(self) -> bool: ...
+
+
+class Host(NamedTuple):
+    layout: Layout
+    board: Board
+    ledger: Ledger
+    artifacts: Artifacts
+    proxy: Proxy
