@@ -33,7 +33,7 @@ CONVERTER_VERSION = 1
 MISSING_EXTRA = "missing-extra"
 NOT_CONVERTIBLE = "not-convertible"
 
-
+PROGRAM = (sys.executable, "-m", "fleetform.host.artifacts.convert")
 TIMEOUT_S = 3600
 POLL_S = 0.2
 TAIL_LINES = 20
@@ -91,7 +91,7 @@ def convert(layout: Layout, manifest: Manifest, stop: Stop, progress: Progress) 
 def _run(source: Path, target: Path, total: int, stop: Stop, progress: Progress) -> None:
     with tempfile.TemporaryFile() as errors, tempfile.TemporaryDirectory(prefix="ff-convert-") as home:
         process = subprocess.Popen(
-            [sys.executable, "-m", "fleetform.host.artifacts.convert", str(source), str(target)],
+            [*PROGRAM, str(source), str(target)],
             # The converter ends itself when this pipe closes, so that it cannot outlive us.
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -63,7 +63,7 @@ def _convert(source: Path, target: Path, output: IO[str]) -> None:
 
 
 def _unquantized(config: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in ("quantization_config", "_name_or_path")}
+    return {key: value for key, value in config.items() if key not in ("quantization_config", "_name_or_path", "_model_name_or_path")}
 
 
 def _tidy_config(path: Path, architecture: str) -> None:
