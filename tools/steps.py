@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,15 +23,28 @@ class StepFailed(Exception):
 
 @contextmanager
 def step(name: str) -> Iterator[None]:
-    """Print name, then how long the block took, or that it failed."""
-    print(f"  {name:<58}", end="", flush=True)
+    """Print name, then how long the block took, or that it failed; on a terminal the seconds run meanwhile."""
     begun = time.monotonic()
+    over = threading.Event()
+    counting = threading.Thread(target=_count, args=(name, begun, over), daemon=True)
+    print(f"  {name:<58}", end="", flush=True)
+    if sys.stdout.isatty():
+        counting.start()
+    outcome = "failed after"
     try:
         yield
-    except BaseException:
-        print(f"  failed after {time.monotonic() - begun:.0f} s", flush=True)
-        raise
-    print(f"{time.monotonic() - begun:6.1f} s", flush=True)
+        outcome = ""
+    finally:
+        over.set()
+        if counting.is_alive():
+            counting.join()
+        ended = f"{outcome}{time.monotonic() - begun:6.1f} s  "
+        print(f"\r  {name:<58}{ended}" if sys.stdout.isatty() else ended, flush=True)
+
+
+def _count(name: str, begun: float, over: threading.Event) -> None:
+    while not over.wait(1.0):
+        print(f"\r  {name:<58}{time.monotonic() - begun:6.0f} s …", end="", flush=True)
 
 
 def run(command: list[str], log: Path, environ: Mapping[str, str] | None = None, cwd: Path = ROOT) -> None:
