@@ -1,5 +1,7 @@
 """What `make generate` makes, and from what."""
 
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,14 +10,20 @@ from typing import Any, NamedTuple
 
 import yaml
 
+import docs_pages
 import openapi
+import provider
 import sdk_models
 import sdk_operations
 import sdk_sync
-from steps import ROOT
+from fleetform.errors import SetupError
+from steps import ROOT, home
 
 GENERATED = "python-sdk/fleetform_sdk/_generated"
 SYNC = "python-sdk/fleetform_sdk/_sync"
+GO_CLIENT = "provider-go-shim/internal/client/gen"
+OAPI_CODEGEN = "github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen"
+TFPLUGINDOCS = "github.com/hashicorp/terraform-plugin-docs/cmd/tfplugindocs"
 
 
 class Target(NamedTuple):
@@ -46,6 +54,47 @@ def sdk(into: Path) -> None:
     _tidy(into / "python-sdk")
 
 
+def provider_client(into: Path) -> None:
+    """The Go client of the Terraform provider, from openapi.yaml; its configuration is the provider's."""
+    folder = into / GO_CLIENT
+    folder.mkdir(parents=True)
+    shutil.copy(ROOT / GO_CLIENT / "config.yaml", folder)
+    command = [str(_go_tool(into, OAPI_CODEGEN)), "-config", "config.yaml", str(into / "openapi.yaml")]
+    subprocess.run(command, cwd=folder, check=True)
+
+
+def provider_docs(into: Path) -> None:
+    """The provider's documentation as the registry shows it, from its schemas, templates and examples."""
+    folder = into / "provider-go-shim"
+    ignore = shutil.ignore_patterns("bin", "docs", "tools", "gen")
+    shutil.copytree(ROOT / "provider-go-shim", folder, ignore=ignore, dirs_exist_ok=True)
+    command = [str(_go_tool(into, TFPLUGINDOCS)), "generate", "--provider-name=fleetform", "--rendered-provider-name=Fleetform"]
+    environ = {**os.environ, "PATH": f"{Path(_go()).parent}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SetupError(f"tfplugindocs: {done.stderr or done.stdout}")
+
+
+def docs(into: Path) -> None:
+    """The pages of docs/ that are made from the code."""
+    folder = into / "docs"
+    folder.mkdir(exist_ok=True)
+    (folder / "replica-life-cycle.md").write_text(docs_pages.life_of_a_replica())
+    (folder / "command-line.md").write_text(docs_pages.command_line())
+
+
+def _go_tool(into: Path, package: str) -> Path:
+    """A tool of the provider's tools module, built into a folder beside what is made."""
+    folder = into / "bin"
+    command = [_go(), "build", "-modfile=tools/go.mod", "-o", f"{folder}{os.sep}", package]
+    subprocess.run(command, cwd=ROOT / "provider-go-shim", check=True)
+    return folder / package.rpartition("/")[2]
+
+
+def _go() -> str:
+    return provider.go(home() / "logs" / "make-generate.log")
+
+
 def _tidy(folder: Path) -> None:
     """Sort imports, drop unused ones, format: as `make check` wants every other file."""
     ruff = str(Path(sys.executable).with_name("ruff"))
@@ -58,5 +107,8 @@ def _tidy(folder: Path) -> None:
 ALL: tuple[Target, ...] = (
     Target("openapi.yaml", ("openapi.yaml",), contract),
     Target("Python SDK", (GENERATED, SYNC), sdk),
+    Target("Go client", (GO_CLIENT,), provider_client),
+    Target("Terraform provider's documentation", ("provider-go-shim/docs",), provider_docs),
+    Target("Pages of docs/", ("docs/replica-life-cycle.md", "docs/command-line.md"), docs),
 )
 """In the order they are made."""
