@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -16,13 +17,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric import ec
+from msgspec.structs import replace
 from openai import OpenAI
 
 from fleetform import settings as fleetform_settings
 from fleetform.credentials import Claims, SigningKey
 from fleetform.domain.protocol import GatewayReport
 from fleetform.domain.replica import Address, Unix
-from fleetform.gateway.bootstrap import envoy_argv, write_bootstrap
+from fleetform.gateway.bootstrap import bootstrap, envoy_argv, write_bootstrap
 from fleetform.gateway.feed import GatewayFeed
 from fleetform.gateway.snapshot import Access, Applied, EndpointRoute, SnapshotUpdate, Target, TrackRoute, TrustedRegion
 from tests.gateway.engines import EchoEngine, StubProcess
@@ -81,6 +83,15 @@ class Gateway:
 
     def start_envoy(self) -> None:
         self.envoy = child(envoy_argv(self.settings, concurrency=1), self.log)
+
+    def another_envoy(self) -> "subprocess.Popen[bytes]":
+        """A second Envoy on the same feed, with a listener of its own."""
+        config = bootstrap(replace(self.settings, gateway_port=free_ports(1)[0]))
+        config["admin"]["address"]["pipe"]["path"] = str(self.root / "second.sock")
+        file = self.root / "second.json"
+        file.write_text(json.dumps(config))
+        first = str(write_bootstrap(self.settings))
+        return child([str(file) if word == first else word for word in envoy_argv(self.settings, concurrency=1)], self.log)
 
     def start_activator(self) -> None:
         program = "from fleetform.gateway.activator import main; main()"

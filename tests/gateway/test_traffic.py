@@ -1,5 +1,6 @@
 """Where requests go: splits, weights, draining, dead replicas, and streams while all of that changes."""
 
+import asyncio
 import concurrent.futures
 import signal
 import socket
@@ -153,6 +154,33 @@ def test_the_clusters_limit_for_engines_without_our_middleware(gateway: Gateway,
     body = {"events": EVENTS, "event_delay_s": 0.3}
     with pytest.raises(openai.APIConnectionError):
         gateway.client().chat.completions.create(model="command", messages=[], extra_body=body)
+
+
+def test_the_clusters_limit_before_an_answer_has_begun(gateway: Gateway) -> None:
+    """Envoy tries another replica first; when none answers in time either, the activator says so."""
+    stubs = [gateway.stub(name, "slow") for name in ("s1", "s2")]
+    gateway.publish(a_route("slow", a_track("v1", 100, *(stub.path for stub in stubs)), request_timeout_s=1, command_engine=True))
+    with pytest.raises(openai.InternalServerError) as caught:
+        gateway.client().chat.completions.create(model="slow", messages=[], extra_body={"stub_delay_s": 30})
+    assert (caught.value.status_code, caught.value.code) == (504, "request_timeout")
+
+
+def test_an_answer_that_is_no_http(gateway: Gateway) -> None:
+    """Tried elsewhere like any other fault of a replica; in the end the activator speaks."""
+
+    async def garble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HELLO WORLD\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    path = gateway.root / "garbled.sock"
+    server = gateway.run(asyncio.start_unix_server(garble, path))
+    gateway.publish(a_route("garbled", a_track("v1", 100, path)))
+    with pytest.raises(openai.InternalServerError) as caught:
+        gateway.client().chat.completions.create(model="garbled", messages=[])
+    assert (caught.value.status_code, caught.value.code) == (503, "no_ready_replica")
+    server.close()
 
 
 def test_a_track_whose_replicas_all_die_hands_its_share_over(gateway: Gateway) -> None:

@@ -6,6 +6,7 @@ does not take its 503s for a broken host.
 """
 
 import json
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import unquote
@@ -13,7 +14,7 @@ from urllib.parse import unquote
 import uvicorn
 
 from fleetform import settings as settings_module
-from fleetform.gateway.bootstrap import SCOPES_HEADER
+from fleetform.gateway.bootstrap import SCOPES_HEADER, STARTED_HEADER
 from fleetform.gateway.chain import ENDPOINT_HEADER
 from fleetform.gateway.filters import PROJECT_HEADER
 from fleetform.gateway.replies import INVALID, PERMISSION, SERVER, envelope
@@ -42,8 +43,9 @@ class Answer:
 class Activator:
     """The ASGI application."""
 
-    def __init__(self, reader: SnapshotReader) -> None:
+    def __init__(self, reader: SnapshotReader, clock: Callable[[], float] = time.time) -> None:
         self._reader = reader
+        self._clock = clock
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -61,7 +63,17 @@ class Activator:
                 return _models(routes, project, scopes)
             return _one_model(routes, project, scopes, unquote(path.removeprefix(f"{_MODELS}/")))
         route = routes.get(headers.get(ENDPOINT_HEADER, ""))
-        return _not_declared(headers.get(ENDPOINT_HEADER, "").partition("/")[2]) if route is None else _not_ready(route)
+        if route is None:
+            return _not_declared(headers.get(ENDPOINT_HEADER, "").partition("/")[2])
+        return _too_slow(route) if self._is_overdue(route, headers) else _not_ready(route)
+
+    def _is_overdue(self, route: EndpointRoute, headers: dict[str, str]) -> bool:
+        """Only engines without our middleware have Envoy end what takes too long, which then tries elsewhere and at last here."""
+        try:
+            started = float(headers.get(STARTED_HEADER, ""))
+        except ValueError:
+            return False
+        return route.command_engine and self._clock() - started >= route.request_timeout_s
 
 
 def main() -> None:
@@ -91,10 +103,15 @@ def _not_ready(route: EndpointRoute) -> Answer:
         message = f"The endpoint '{route.endpoint}' cannot start; its owner finds the reason in its status. Waiting does not help."
         return Answer(503, envelope(message, SERVER, "no_ready_replica"), x_should_retry="false")
     if died or route.phase == "NoReadyReplica":
-        message = f"The endpoint '{route.endpoint}' has lost its replicas; new ones are started (phase {route.phase})."
+        message = f"No replica of the endpoint '{route.endpoint}' answers; it is being repaired (phase {route.phase})."
         return Answer(503, envelope(message, SERVER, "no_ready_replica"), retry_after=str(route.retry_after_s))
     message = f"The endpoint '{route.endpoint}' is not ready yet (phase {route.phase})."
     return Answer(503, envelope(message, SERVER, "model_loading"), retry_after=str(route.retry_after_s))
+
+
+def _too_slow(route: EndpointRoute) -> Answer:
+    message = f"The endpoint '{route.endpoint}' did not answer within {route.request_timeout_s} s."
+    return Answer(504, envelope(message, SERVER, "request_timeout"), x_should_retry="false")
 
 
 def _models(routes: dict[str, EndpointRoute], project: str, scopes: frozenset[str]) -> Answer:

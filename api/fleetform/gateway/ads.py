@@ -59,9 +59,9 @@ class AdsServer:
         return self._catalogue.sequence
 
     @property
-    def alive(self) -> bool:
-        """An Envoy that has everything is connected."""
-        return any(connection.stream.synced for connection in self._connections)
+    def connected(self) -> int:
+        """How many Envoys have everything and are connected."""
+        return sum(connection.stream.synced for connection in self._connections)
 
     def acknowledged(self) -> int:
         """The highest sequence up to which every live Envoy has taken everything; the last known while none is connected.

@@ -21,6 +21,8 @@ Json = dict[str, Any]
 
 TIMEOUT_HEADER = "x-ff-timeout-s"
 """Tells the middleware inside the replica how long the whole answer may take."""
+STARTED_HEADER = "x-ff-started"
+"""When the request came in, in seconds since the epoch: tells the activator a replica that is too slow from one that is gone."""
 SCOPES_HEADER = "x-ff-scopes"
 """Tells the activator which endpoints the caller may see, as a JSON list."""
 
@@ -58,6 +60,8 @@ def envoy_argv(settings: Settings, concurrency: int | None = None) -> list[str]:
         str(workers),
         "--log-level",
         "warning",
+        "--component-log-level",
+        "misc:error",  # a page of warnings at each start that a filter's schema may still change
     ]
 
 
@@ -177,7 +181,10 @@ def _inference_routes() -> list[Json]:
                 "name": name,
                 "match": {"path": path, "headers": [_method("POST")]},
                 "route": action,
-                "request_headers_to_add": [_header(TIMEOUT_HEADER, "%METADATA(CLUSTER:ff:timeout_s)%")],
+                "request_headers_to_add": [
+                    _header(TIMEOUT_HEADER, "%METADATA(CLUSTER:ff:timeout_s)%"),
+                    _header(STARTED_HEADER, "%START_TIME(%s.%3f)%"),
+                ],
             }
         )
         routes.append(_not_allowed(name, {"path": path}, "POST"))

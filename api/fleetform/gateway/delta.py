@@ -168,8 +168,10 @@ class Stream:
         if not state.begun or not state.wants(name):
             return
         state.dirty.setdefault(name, self._catalogue.sequence)
-        if type_url == TYPE_CLUSTER and name not in self._catalogue.resources[type_url]:
-            self._without_assignment.pop(name, None)
+        if name not in self._catalogue.resources[type_url]:
+            state.rejected.pop(name, None)
+            if type_url == TYPE_CLUSTER:
+                self._without_assignment.pop(name, None)
 
     def _next(self, type_url: str, state: _Type) -> Any:
         """The next response of a type, or None."""
@@ -198,6 +200,7 @@ class Stream:
             return _Sent(name, sequence, None, completes=False)
         completes = type_url == TYPE_ASSIGNMENT and name in self._without_assignment
         if state.known.get(name) == found.version and not completes:
+            state.rejected.pop(name, None)  # what was refused has been taken back
             return None
         response.resources.append(found.message)
         if type_url == TYPE_CLUSTER:

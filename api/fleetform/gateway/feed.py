@@ -11,6 +11,7 @@ from fleetform.gateway.ads import AdsServer
 from fleetform.gateway.delta import Resource, resource
 from fleetform.gateway.filters import JWT_FILTER, REVOKED_FILTER, TYPE_FILTER, jwt_filter, revoked_filter
 from fleetform.gateway.resources import TYPE_ASSIGNMENT, TYPE_CLUSTER, assignment, cluster
+from fleetform.gateway.rotation import keep_bounded
 from fleetform.gateway.snapshot import Access, Applied, EndpointRoute, PublishResult, RoutingSnapshot, SnapshotUpdate
 from fleetform.gateway.store import SnapshotStore
 from fleetform.settings import Settings
@@ -30,15 +31,19 @@ class GatewayFeed:
         self._lock = asyncio.Lock()
         self._versions: deque[tuple[int, int]] = deque()
         self._acked_version = 0
+        self._rotation: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Serve what is stored, at once."""
         stored = self._store.snapshot
         await self._ads.start()
         self._tell(RoutingSnapshot(), stored)
+        self._rotation = asyncio.create_task(keep_bounded(self._settings))
 
     async def stop(self) -> None:
         """Close the stream and the files. Envoy goes on with what it has."""
+        if self._rotation is not None:
+            self._rotation.cancel()
         await self._ads.stop()
         self._store.close()
 
@@ -60,12 +65,20 @@ class GatewayFeed:
             epoch=stored.epoch,
             version=stored.version,
             acked_version=self._acked_version,
-            proxy_alive=self._ads.alive,
+            proxy_alive=self.connected > 0,
             rejected=self._ads.rejected(),
         )
 
+    @property
+    def connected(self) -> int:
+        """How many Envoys are connected and have been told everything at least once."""
+        return self._ads.connected
+
     async def in_flight(self, key: str, replica_ids: Iterable[str]) -> dict[str, int]:
-        """Replica → requests under way at the proxy, for those that the route `key` names. OSError when Envoy does not answer."""
+        """Replica → requests under way at the proxy. A replica that the route `key` does not name is left out.
+
+        OSError when Envoy does not answer.
+        """
         wanted = set(replica_ids)
         counts = (await admin.in_flight(self._settings.envoy_admin_socket, [key])).get(key, {})
         route = self._store.snapshot.routes.get(key)
