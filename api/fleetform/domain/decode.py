@@ -78,6 +78,18 @@ def _check_leaf(type_: Any, value: object, pointer: str, errors: list[FieldError
         found = _AT.search(text)
         where = _pointer_of(found["path"]) if found else ""
         errors.append(FieldError(pointer + where, text[: found.start()] if found else text, "invalid_value"))
+        return
+    if _has_nul(value):
+        errors.append(FieldError(pointer, "must not contain the character U+0000", "invalid_value"))
+
+
+def _has_nul(value: object) -> bool:
+    """True when some text in value holds U+0000, which no JSONB column can store."""
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(_has_nul(key) or _has_nul(item) for key, item in value.items())
+    return isinstance(value, list) and any(_has_nul(item) for item in value)
 
 
 def _pointer_of(path: str) -> str:

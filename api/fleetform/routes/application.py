@@ -93,6 +93,7 @@ def create_app(deps: Dependencies) -> Litestar:
             HTTPException: problems.of_http_exception,
             Exception: problems.of_bug,
         },
+        logging_config=None,
         request_max_body_size=deps.settings.max_body_mib << 20,
         openapi_config=OpenAPIConfig(
             title="Fleetform",
@@ -116,7 +117,7 @@ def create_metrics_app(app: Litestar) -> Litestar:
         """Prometheus text."""
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
-    return Litestar(route_handlers=[get_metrics], openapi_config=None)
+    return Litestar(route_handlers=[get_metrics], openapi_config=None, logging_config=None)
 
 
 def _decoded(raw_path: bytes) -> str:

@@ -11,6 +11,11 @@ class Waker:
     def __init__(self) -> None:
         self._waiting: dict[str, set[asyncio.Event]] = {}
 
+    @property
+    def waiting(self) -> int:
+        """How many requests wait."""
+        return sum(len(group) for group in self._waiting.values())
+
     def told(self, payload: str) -> None:
         """A notification came: `<kind> <uid>`, or "" when some may have been missed, which wakes everybody."""
         uid = payload.rpartition(" ")[2]

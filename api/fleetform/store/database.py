@@ -60,19 +60,26 @@ class Engine(PostgresEngine):
         """Instead of Piccolo's blocking connection in a constructor; migrations/ fail by themselves on a PostgreSQL that is too old."""
 
     async def run_querystring(self, querystring: QueryString, in_pool: bool = True) -> Any:
+        self._check_open()
         with away():
             return await super().run_querystring(querystring, in_pool)
 
     async def run_ddl(self, ddl: str, in_pool: bool = True) -> Any:
+        self._check_open()
         with away():
             return await super().run_ddl(ddl, in_pool)
 
     @property
     def connections(self) -> "asyncpg.Pool[asyncpg.Record]":
         """The pool; DatabaseAway when it is not open."""
+        self._check_open()
+        assert self.pool is not None
+        return self.pool
+
+    def _check_open(self) -> None:
+        # Without a pool, Piccolo would open a connection for every query.
         if self.pool is None:
             raise DatabaseAway("the connection pool is not open")
-        return self.pool
 
 
 class OpenTransaction:

@@ -40,8 +40,10 @@ async def put(project: str, name: str, spec: EndpointSpec, precondition: Precond
         if row is None:
             await projects.hold(project)
         versions = await references.hold(project, spec)
-        new = await _write(project, name, row, spec, now)
-        await quotas.book(project, new["instance_type"], new["uid"], new["booked"])
+        applied, uid = effective(spec), uuid4() if row is None else row["uid"]
+        await quotas.book(project, applied.instance_type, uid, applied.min_replicas)
+        born = {"uid": uid, "project": project, "name": name, "created_at": now}
+        new = await (_insert(born, spec, applied) if row is None else _replace(row, spec, applied))
         await _hold_versions(new, versions)
         verb = "Created" if row is None else "Updated"
         await events.append(new["uid"], project, now, verb, f"generation {new['generation']} was declared", generation=new["generation"])
@@ -139,9 +141,23 @@ async def _lock(project: str, name: str) -> specs.Row | None:
     return found[0] if found else None
 
 
-async def _write(project: str, name: str, row: specs.Row | None, spec: EndpointSpec, now: datetime) -> specs.Row:
-    applied = effective(spec)
-    wanted = {
+async def _insert(born: specs.Row, spec: EndpointSpec, applied: EffectiveEndpoint) -> specs.Row:
+    status = database.encode(EndpointStatus(model=born["name"]))
+    absent = {"deleting_at": None, "deleted_at": None, "rollout": None}
+    row: specs.Row = {**born, **absent, **_wish(spec, applied), "alive": True, "generation": 1, "revision": 1, "status": status}
+    await EndpointRow.insert(EndpointRow(**row))
+    return row
+
+
+async def _replace(row: specs.Row, spec: EndpointSpec, applied: EffectiveEndpoint) -> specs.Row:
+    columns = {**_wish(spec, applied), "generation": row["generation"] + 1, "revision": row["revision"] + 1}
+    await specs.update(EndpointRow, {"uid": row["uid"]}, **columns)
+    return {**row, **columns}
+
+
+def _wish(spec: EndpointSpec, applied: EffectiveEndpoint) -> specs.Row:
+    """The columns that a PUT writes; the reconciler then looks at once, without a back-off of the wish before."""
+    return {
         "spec": database.encode(spec),
         "effective": database.encode(applied),
         "instance_type": applied.instance_type,
@@ -149,16 +165,6 @@ async def _write(project: str, name: str, row: specs.Row | None, spec: EndpointS
         "retries": 0,
         "next_at": None,
     }
-    if row is not None:
-        wanted |= {"generation": row["generation"] + 1, "revision": row["revision"] + 1}
-        await specs.update(EndpointRow, {"uid": row["uid"]}, **wanted)
-        return {**row, **wanted}
-    status = database.encode(EndpointStatus(model=name))
-    born = {"uid": uuid4(), "project": project, "name": name, "alive": True, "generation": 1, "revision": 1, "created_at": now}
-    absent = {"deleting_at": None, "deleted_at": None, "rollout": None}
-    values: specs.Row = {**born, **wanted, **absent, "status": status}
-    await EndpointRow.insert(EndpointRow(**values))
-    return values
 
 
 async def _hold_versions(row: specs.Row, versions: frozenset[UUID]) -> None:
