@@ -15,14 +15,14 @@ BUCKET = "acme"
 class Bucket:
     """objects: key → bytes. misbehave is asked before each body with (key, offset) and may send something else, or wait.
 
-    gets: every (key, offset) that was asked for, in order.
+    refuses_with: the status of every answer, 0 for the real ones. gets: every (key, offset) that was asked for, in order.
     """
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
         self.gets: list[tuple[str, int]] = []
         self.misbehave: Callable[[BaseHTTPRequestHandler, str, int, bytes], bool] = lambda *_: False
-        self.away = False
+        self.refuses_with = 0
         self.released = threading.Event()
         self.asked = threading.Event()
         self.url = ""
@@ -50,8 +50,8 @@ def serving(bucket: Bucket) -> Iterator[Bucket]:
         def _answer(self, *, body: bool) -> None:
             key = self.path.partition("?")[0].removeprefix(f"/{BUCKET}/")
             data = bucket.objects.get(key)
-            if bucket.away or data is None:
-                self._send(503 if bucket.away else 404, b"")
+            if bucket.refuses_with or data is None:
+                self._send(bucket.refuses_with or 404, b"")
                 return
             found = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
             begin, end = (int(found[1]), int(found[2]) + 1) if found else (0, len(data))
@@ -72,8 +72,8 @@ def serving(bucket: Bucket) -> Iterator[Bucket]:
                 self.wfile.write(data[begin:end])
 
         def _list(self) -> None:
-            if bucket.away:
-                self._send(503, b"")
+            if bucket.refuses_with:
+                self._send(bucket.refuses_with, b"")
                 return
             found = re.search(r"prefix=([^&]*)", self.path)
             prefix = found[1].replace("%2F", "/") if found else ""

@@ -7,7 +7,6 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import anyio
 import pytest
 
 from fleetform.domain.model import Manifest
@@ -131,29 +130,6 @@ async def test_another_size_at_the_source_is_refused_with_both_digests(cache: Ar
     with pytest.raises(ArtifactRefused, match="24576 bytes") as caught:
         await ensured(cache, manifest, folder)
     assert caught.value.details["condition_reason"] == "DigestMismatch"
-
-
-async def test_twenty_at_once_fetch_once(cache: ArtifactCache, tmp_path: Path) -> None:
-    folder = a_model(tmp_path)
-    manifest = await verified(cache, folder)
-    forget(tmp_path / "cache")
-    fetches: list[str] = []
-    results: list[Path] = []
-
-    def note(phase: str, done: int, total: int) -> None:
-        if phase == "fetch" and done == 0:
-            fetches.append(phase)
-
-    async def one() -> None:
-        results.append(await cache.ensure(manifest, f"file://{folder}/", (f"file://{folder.parent}/",), note))
-
-    async with anyio.create_task_group() as group:
-        for _ in range(20):
-            group.start_soon(one)
-    assert len(set(results)) == 1
-    assert len(results) == 20
-    # Every waiter hears of the one fetch; a second fetch would tell them again.
-    assert len(fetches) <= 20
 
 
 async def test_one_waiter_may_leave_without_stopping_the_others(cache: ArtifactCache, tmp_path: Path) -> None:

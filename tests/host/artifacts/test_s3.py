@@ -1,12 +1,13 @@
 """Buckets: a real S3 API on loopback, and one that misbehaves."""
 
+import asyncio
 import hashlib
 import json
 import socket
 import struct
 import threading
+import urllib.request
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -60,12 +61,8 @@ def moto(aws: pytest.MonkeyPatch) -> Iterator[Moto]:
     try:
         yield Moto(url)
     finally:
-        boto3.client("s3", endpoint_url=url).list_buckets()  # the server's state is the process's: leave none behind
-        from moto.s3.models import s3_backends
-
-        for backends in list(s3_backends.values()):
-            for backend in backends.values():
-                backend.reset()
+        # The objects are the process's, not the server's: they would be there for the next test.
+        urllib.request.urlopen(urllib.request.Request(f"{url}/moto-api/reset", method="POST"), timeout=10).close()
         server.stop()
 
 
@@ -153,6 +150,16 @@ async def test_no_credentials(cache: ArtifactCache, bucket: stub.Bucket, aws: py
     assert caught.value.details["condition_reason"] == "AccessDenied"
 
 
+async def test_no_permission(cache: ArtifactCache, bucket: stub.Bucket) -> None:
+    put_model(bucket)
+    manifest = await cache.verify(a_command(), making.silent)
+    bucket.refuses_with = 403
+    with pytest.raises(ArtifactRefused, match="may not read s3://acme/models/m/") as caught:
+        await cache.verify(a_command(), making.silent)
+    assert caught.value.details["condition_reason"] == "AccessDenied"
+    assert await ensured(cache, manifest), "the cache needs no permission"
+
+
 def put_model(bucket: stub.Bucket, size: int = 1 << 20) -> None:
     bucket.objects = {
         "models/m/config.json": json.dumps(making.CONFIG).encode(),
@@ -175,7 +182,7 @@ async def test_nothing_listens(cache: ArtifactCache, aws: pytest.MonkeyPatch) ->
 async def test_an_outage_is_waited_out_and_then_given_up(cache: ArtifactCache, bucket: stub.Bucket) -> None:
     put_model(bucket)
     manifest = await cache.verify(a_command(), making.silent)
-    bucket.away = True
+    bucket.refuses_with = 503
     assert await ensured(cache, manifest), "the cache needs no source"
     with pytest.raises(SourceAway, match="sent nothing of use"):
         await cache.verify(a_command(), making.silent)
@@ -320,16 +327,11 @@ async def test_a_leader_that_is_killed_hands_over(cache: ArtifactCache, bucket: 
         partial = tmp_path / "other" / "partial"
         while not any(p.stat().st_size for p in partial.glob("*")):
             await anyio.sleep(0.01)
-        with ThreadPoolExecutor(1):
-            waiting: list[Path] = []
-
-            async def follow() -> None:
-                waiting.append(await ensured(other, manifest))
-
-            async with anyio.create_task_group() as group:
-                group.start_soon(follow)
-                leader.kill()
-    assert (waiting[0] / "model.safetensors").read_bytes() == bucket.objects[WEIGHTS]
+        following = asyncio.create_task(ensured(other, manifest))
+        await asyncio.sleep(0)
+        leader.kill()
+        folder = await following
+    assert (folder / "model.safetensors").read_bytes() == bucket.objects[WEIGHTS]
     offsets = [offset for key, offset in bucket.gets if key == WEIGHTS]
     assert offsets[0] == 0
     assert offsets[1] > 0, "the follower goes on where the leader was killed"

@@ -73,11 +73,11 @@ def test_a_header_of_100_mb_is_refused_unread() -> None:
 
 
 def test_the_longest_header_takes_bounded_time_and_memory() -> None:
-    entries = ",".join(f'"t{i:07}":{{"dtype":"U8","shape":[1],"data_offsets":[{i},{i + 1}]}}' for i in range(200_000))
+    entries = ",".join(f'"t{i:07}":{{"dtype":"U8","shape":[1],"data_offsets":[{i},{i + 1}]}}' for i in range(100_000))
     text = ("{" + entries + "}").encode()
-    assert 12 << 20 < len(text) <= safetensors.HEADER_BYTES_MAX
+    assert 6 << 20 < len(text) <= safetensors.HEADER_BYTES_MAX
     started = time.process_time()
-    assert safetensors.read_header(text, 8 + len(text) + 200_000).tensors == 200_000
+    assert safetensors.read_header(text, 8 + len(text) + 100_000).tensors == 100_000
     assert time.process_time() - started < 5
     nested = b"[" * safetensors.HEADER_BYTES_MAX
     tracemalloc.start()

@@ -21,8 +21,7 @@ from fleetform.host.artifacts.sharing import Progress, Sharing
 from fleetform.host.artifacts.sources import FileSource, Source, SourceFile, Stop
 from fleetform.host.artifacts.transfer import Tally, hash_file, receive, side_by_side
 
-FILES_AT_ONCE = 4
-ARTIFACTS_AT_ONCE = 8
+ARTIFACTS_AT_ONCE = 32
 _HOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _HEX = re.compile(r"[0-9a-f]{64}")
 
@@ -40,7 +39,6 @@ class ArtifactCache:
         self._trust_s = trust_s
         self._hashed_at: dict[Path, float] = {}
         self._artifacts = ThreadPoolExecutor(ARTIFACTS_AT_ONCE, thread_name_prefix="artifact")
-        self._files = ThreadPoolExecutor(FILES_AT_ONCE, thread_name_prefix="artifact-file")
         self._verifications: Sharing[Manifest] = Sharing(self._artifacts)
         self._fetches: Sharing[Path] = Sharing(self._artifacts)
 
@@ -81,7 +79,6 @@ class ArtifactCache:
         await self._verifications.close()
         await self._fetches.close()
         self._artifacts.shutdown()
-        self._files.shutdown()
 
     def _verify(self, command: VerifyArtifact, stop: Stop, progress: Progress) -> Manifest:
         source = self._source(locate(command.artifact, command.prefixes), command.prefixes)
@@ -120,7 +117,7 @@ class ArtifactCache:
 
         try:
             # Small files first: they hold most reasons to refuse, and the large ones may take an hour.
-            found = side_by_side(self._files, [partial(read, file) for file in sorted(files, key=lambda f: f.size)], stop)
+            found = side_by_side([partial(read, file) for file in sorted(files, key=lambda f: f.size)], stop)
             manifest = _manifest(found, command)
             check_expected(manifest, command.expected_digest)
         except (ArtifactRefused, CacheFull):
@@ -167,7 +164,7 @@ class ArtifactCache:
             layout.make_room(sum(f.size - _size(layout.partial(manifest.digest, f.sha256)) for f in missing), keep=manifest.digest)
             tally = Tally("fetch", sum(file.size for file in missing), progress)
             jobs = [partial(self._fetch_file, manifest, file, source, staged, tally) for file in missing]
-            side_by_side(self._files, jobs, stop)
+            side_by_side(jobs, stop)
         layout.publish_folder(staged, layout.model(manifest.digest))
         self._hashed_at[layout.model(manifest.digest)] = time.monotonic()
 
@@ -217,7 +214,7 @@ class ArtifactCache:
         tally = Tally("verify", sum(f.size for f in files), progress)
         jobs = [partial(hash_file, present[f.path], tally=tally) for f in files]
         try:
-            hashes = side_by_side(self._files, jobs, stop)
+            hashes = side_by_side(jobs, stop)
         except OSError:
             return False  # unreadable is as good as rotten: it is fetched again
         if hashes != [f.sha256 for f in files]:

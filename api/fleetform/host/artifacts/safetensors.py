@@ -12,8 +12,8 @@ import msgspec
 
 from fleetform.domain.base import Record
 
-HEADER_BYTES_MAX = 16 << 20
-"""Enough for 100,000 tensors; the format itself would allow 100 MB."""
+HEADER_BYTES_MAX = 8 << 20
+"""Enough for 60,000 tensors in one file; the format itself would allow 100 MB."""
 
 LENGTH_BYTES = 8
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Executor, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ from fleetform.host.artifacts.sharing import Progress
 from fleetform.host.artifacts.sources import CHUNK_BYTES, Source, SourceFile, Stop
 
 T = TypeVar("T")
+FILES_AT_ONCE = 4
 
 
 class Tally:
@@ -78,18 +79,20 @@ def hash_file(path: Path, stop: Stop, *, tally: Tally) -> str:
     return digest.hexdigest()
 
 
-def side_by_side(threads: Executor, jobs: Sequence[Callable[[Stop], T]], stop: Stop) -> list[T]:
-    """The results of jobs, in their order, run as threads allow. The first error stops the others and is raised when they have ended."""
+def side_by_side(jobs: Sequence[Callable[[Stop], T]], stop: Stop) -> list[T]:
+    """The results of jobs, in their order, a few at a time. The first error stops the others and is raised when they have ended.
+
+    The threads are of this call alone: a bucket that stalls holds up nobody who reads from elsewhere.
+    """
     part = stop.part()
-    futures = [threads.submit(job, part) for job in jobs]
-    done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-    failed = next((future for future in futures if future in done and future.exception() is not None), None)
-    if failed is None:
-        return [future.result() for future in futures]
-    part.set()
-    for future in futures:
-        future.cancel()
-    wait(futures)
+    with ThreadPoolExecutor(FILES_AT_ONCE, thread_name_prefix="artifact-file") as threads:
+        futures = [threads.submit(job, part) for job in jobs]
+        done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+        failed = next((future for future in futures if future in done and future.exception() is not None), None)
+        if failed is None:
+            return [future.result() for future in futures]
+        part.set()
+        threads.shutdown(cancel_futures=True)
     stop.check()
     error = failed.exception()
     assert error is not None
