@@ -21,6 +21,8 @@ from fleetform import settings as fleetform_settings
 from fleetform.domain.machine import EngineSpec, Shape
 from fleetform.domain.model import Manifest, ManifestFile, ModelFormat, Task
 from fleetform.domain.protocol import (
+    ArtifactReport,
+    ArtifactState,
     Command,
     CommandRequest,
     CommandResult,
@@ -32,6 +34,7 @@ from fleetform.domain.protocol import (
     LogText,
     StartReplica,
     StopReplica,
+    VerifyArtifact,
 )
 from fleetform.domain.replica import Member
 from fleetform.domain.rollout import Track
@@ -209,18 +212,37 @@ class Machine:
     ) -> StartReplica:
         """Command a replica of the stub engine with those options; the command that was sent."""
         artifact, manifest = self.model(replica_id, **stub)
+        command = self.start_command(
+            replica_id, artifact, manifest, engine=engine or EngineSpec(argv=STUB_ARGV), devices=devices, start_timeout_s=start_timeout_s
+        )
+        self.command(command)
+        return command
+
+    def start_command(
+        self,
+        replica_id: str,
+        artifact: str,
+        manifest: Manifest,
+        *,
+        engine: EngineSpec | None = None,
+        engine_args: dict[str, str] | None = None,
+        devices: tuple[str, ...] = (),
+        start_timeout_s: int = START_TIMEOUT_S,
+    ) -> StartReplica:
+        """The command for a replica of an artifact; without an engine it is vLLM."""
         track = Track(
             track_id="v1.00000000",
             variant="v1",
             model_version="m:v1",
             artifact=artifact,
             manifest=manifest,
-            engine="stub",
+            engine="vllm" if engine is None else "stub",
             instance_type="cpu-small",
-            shape=Shape(cpu_millis=500, memory_mib=512),
-            command=engine or EngineSpec(argv=STUB_ARGV),
+            shape=Shape(cpu_millis=500, memory_mib=5120),
+            engine_args=engine_args or {},
+            command=engine,
         )
-        command = StartReplica(
+        return StartReplica(
             replica_id=replica_id,
             project="acme",
             endpoint="chat",
@@ -233,8 +255,17 @@ class Machine:
             start_timeout_s=start_timeout_s,
             request_timeout_s=60,
         )
+
+    def verify(self, artifact: str, **fields: Any) -> ArtifactReport:
+        """Have an artifact verified; the outcome."""
+        command = VerifyArtifact(version_uid=f"uid-{artifact}", artifact=artifact, prefixes=(f"file://{self.root}/models/",), **fields)
         self.command(command)
-        return command
+
+        def outcome() -> ArtifactReport | None:
+            found = [a for a in self.report().artifacts if a.version_uid == command.version_uid]
+            return next((a for a in found if a.state is not ArtifactState.VERIFYING), None)
+
+        return until(f"{artifact} is verified", outcome)
 
     def serving(self, replica_id: str = "r1", **fields: Any) -> HostReplica:
         """Command a replica and wait until it serves."""

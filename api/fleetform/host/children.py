@@ -54,7 +54,7 @@ class Child:
             identity = launch(self.spec.argv, self.spec.env, self.spec.cwd, self.spec.log, self._write_record)
         except OSError as error:
             say(f"{self.spec.name}: cannot be started: {error}")
-            self._back_off(time.monotonic())
+            self.note_end(time.monotonic())
             return
         self._watch(identity)
         say(f"{self.spec.name}: started pid {identity.pid}")
@@ -62,7 +62,7 @@ class Child:
     def ended(self, status: str) -> None:
         """It ended by itself: to be started again after the back-off."""
         self._unwatch()
-        self._back_off(time.monotonic())
+        self.note_end(time.monotonic())
         say(f"{self.spec.name}: ended ({status}); starts again in {self.back_off_s:g} s")
 
     def stop(self) -> None:
@@ -77,7 +77,8 @@ class Child:
         """True when it is not running, its back-off is over and all it waits for is there."""
         return self.identity is None and now >= self.next_start_at and all(path.exists() for path in self.spec.start_after)
 
-    def _back_off(self, now: float) -> None:
+    def note_end(self, now: float) -> None:
+        """It ended, or could not be started, at now (monotonic): wait longer each time, from anew after a steady minute."""
         steady = self.started_at and now - self.started_at >= STEADY_AFTER_S
         self.back_off_s = 1.0 if steady or not self.back_off_s else min(self.back_off_s * 2, BACK_OFF_MAX_S)
         self.next_start_at = now + self.back_off_s

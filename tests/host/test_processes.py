@@ -1,0 +1,162 @@
+"""Identity, signals and groups: only the very process that was meant is ever reached."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fleetform.host import processes
+from fleetform.host.launcher import launch
+from fleetform.host.processes import Identity, alive, end_group, group, identify, send
+from tests.harness.waiting import until
+
+PARENT = """
+import os, signal, sys
+for number in range(int(sys.argv[1])):
+    if os.fork() == 0:
+        if sys.argv[2] == "stubborn":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        print("child", flush=True)
+        signal.pause()
+print("parent", flush=True)
+signal.pause()
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A directory for a session; whatever still works in it afterwards is killed."""
+    yield tmp_path
+    for stat in processes.all_stats():
+        try:
+            if Path(f"/proc/{stat.pid}/cwd").readlink() == tmp_path:
+                os.kill(stat.pid, signal.SIGKILL)
+        except OSError:
+            continue
+
+
+def session(home: Path, children: int = 0, kind: str = "obedient") -> Identity:
+    """A session with its leader and so many children, all of them running."""
+    argv = [sys.executable, "-S", "-c", PARENT, str(children), kind]
+    leader = launch(argv, {}, home, home / "log", lambda identity: None)
+    until("all of them run", lambda: (home / "log").read_text().count("\n") == children + 1)
+    return leader
+
+
+def reap(identity: Identity) -> None:
+    os.waitpid(identity.pid, 0)
+
+
+def test_a_zombie_is_dead() -> None:
+    child = subprocess.Popen(["/bin/true"])
+    identity = identify(child.pid)
+    assert identity is not None
+    until("it is a zombie", lambda: (processes.read_stat(child.pid) or identity) and processes.read_stat(child.pid).state == "Z")  # type: ignore[union-attr]
+    assert not alive(identity)
+    child.wait()
+    assert identify(child.pid) is None
+
+
+@pytest.mark.parametrize("change", [{"start_ticks": 1}, {"boot_id": "another"}, {"pid_namespace": 1}])
+def test_a_process_that_only_has_the_pid_is_never_signalled(change: dict[str, object]) -> None:
+    child = subprocess.Popen(["/bin/sleep", "60"])
+    try:
+        real = identify(child.pid)
+        assert real is not None
+        other = real._replace(**change)  # type: ignore[arg-type]
+        assert not alive(other)
+        assert not send(other, signal.SIGKILL)
+        assert group(other, Path("/")) == processes.Group()
+        assert alive(real)
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_a_command_name_with_parentheses_is_read(tmp_path: Path) -> None:
+    program = tmp_path / "a) S 1 (b"
+    program.symlink_to("/bin/sleep")
+    child = subprocess.Popen([str(program), "60"])
+    try:
+        stat = processes.read_stat(child.pid)
+        assert stat is not None
+        assert stat.parent == os.getpid()
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_a_group_ends_with_its_leader(home: Path) -> None:
+    leader = session(home, children=2)
+    assert len(group(leader, home).ours) == 3
+    assert end_group(leader, home, grace_s=10)
+    assert group(leader, home).ours == ()
+    reap(leader)
+
+
+def test_children_of_a_dead_leader_are_known_by_where_they_work(home: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    leader = session(home, children=2)
+    send(leader, signal.SIGKILL)
+    reap(leader)
+    assert len(group(leader, home).ours) == 2
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    assert group(leader, elsewhere).ours == ()
+    assert len(group(leader, elsewhere).doubtful) == 2
+    end_group(leader, elsewhere, grace_s=0)
+    assert len(group(leader, home).ours) == 2
+    end_group(leader, home, grace_s=0)
+    assert group(leader, home).ours == ()
+
+
+def test_a_stubborn_group_is_killed(home: Path) -> None:
+    leader = session(home, children=1, kind="stubborn")
+    began = time.monotonic()
+    assert end_group(leader, home, grace_s=20)  # the leader itself obeys
+    assert group(leader, home).ours == ()
+    assert time.monotonic() - began < 10
+    reap(leader)
+
+
+def test_a_stopped_leader_is_killed_after_the_grace(home: Path) -> None:
+    leader = session(home)
+    send(leader, signal.SIGSTOP)
+    until("it is stopped", lambda: (stat := processes.read_stat(leader.pid)) is not None and stat.state == "T")
+    assert not end_group(leader, home, grace_s=0.2)
+    assert not alive(leader)
+    reap(leader)
+
+
+def test_nothing_runs_when_its_record_cannot_be_written(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    seen: list[Identity] = []
+
+    def full(identity: Identity) -> None:
+        seen.append(identity)
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space"):
+        launch(["/bin/touch", str(mark)], {}, tmp_path, tmp_path / "log", full)
+    assert not alive(seen[0])
+    assert not mark.exists()
+
+
+def test_nothing_runs_when_the_parent_dies_before_the_record(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    program = f"""
+import os
+from pathlib import Path
+from fleetform.host.launcher import launch
+def die(identity):
+    Path({str(tmp_path / "pid")!r}).write_text(str(identity.pid))
+    os._exit(0)
+launch(["/bin/touch", {str(mark)!r}], {{}}, Path({str(tmp_path)!r}), Path({str(tmp_path / "log")!r}), die)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+    pid = int((tmp_path / "pid").read_text())
+    until("the gate closed", lambda: (stat := processes.read_stat(pid)) is None or stat.state == "Z")
+    assert not mark.exists()
