@@ -49,7 +49,7 @@ def install(name: str, log: Path) -> None:
         python = str(VENV / "bin" / "python")
         pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
         run([*pip, "--require-hashes", "-r", "requirements/uv.txt"], log)
-        install_packages(["--no-deps", "--require-hashes", "-r", f"requirements/{name}.txt"], log)
+        install_packages(["--no-deps", "--no-build", "--require-hashes", "-r", f"requirements/{name}.txt"], log)
         # The build tools are in the lock, so nothing is fetched here.
         install_packages(["--no-deps", "--no-build-isolation", "-e", ".", "-e", "python-sdk"], log)
     STAMP.write_text(f"{name} {_digest(name)}\n")

