@@ -167,11 +167,13 @@ def test_the_activator_is_not_ejected_by_its_own_503s(served: Gateway) -> None:
     assert codes == ["model_loading"] * 30
 
 
-def test_an_endpoint_that_cannot_start_is_not_worth_waiting_for(served: Gateway) -> None:
-    served.publish(a_route("broken", phase="Stalled"))
+@pytest.mark.parametrize("phase", ["Stalled", "Deleting"])
+def test_an_endpoint_that_is_not_worth_waiting_for(served: Gateway, phase: str) -> None:
+    served.publish(a_route("broken", phase=phase))
     error = refusal(served, model="broken", max_retries=2)
     assert (error.status_code, error.code) == (503, "no_ready_replica")
     assert error.response.headers["x-should-retry"] == "false"
+    assert "retry-after" not in error.response.headers
 
 
 def test_models_are_those_of_the_key(served: Gateway) -> None:

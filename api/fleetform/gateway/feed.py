@@ -88,7 +88,8 @@ class GatewayFeed:
     def _tell(self, before: RoutingSnapshot, after: RoutingSnapshot) -> None:
         if after.access is None:
             return
-        changed = [] if before.access == after.access else _access_resources(after.access)
+        same_access = before.access is after.access or before.access == after.access
+        changed = [] if same_access else _access_resources(after.access)
         known = before.routes if before.access is not None else {}
         for key, route in after.routes.items():
             if known.get(key) is not route and known.get(key) != route:
