@@ -13,10 +13,11 @@ NOBODY = 65534
 
 _CAP_DAC_OVERRIDE = 1
 _CAPABILITY_VERSION_3 = 0x20080522
-_PR_SET_KEEPCAPS = 8
+_PR_SET_SECUREBITS = 28
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
+_SECBIT_NO_SETUID_FIXUP = 4
 
 
 class _CapHeader(ctypes.Structure):
@@ -37,7 +38,8 @@ def wrap(argv: tuple[str, ...]) -> tuple[str, ...]:
 def become_nobody() -> None:
     """Give up root for good, keeping only the right to reach files. OSError when the kernel refuses."""
     libc = ctypes.CDLL(None, use_errno=True)
-    _check(libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0))
+    # Otherwise access(2), by which PostgreSQL looks at its own files, leaves capabilities out of account.
+    _check(libc.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0))
     os.setgroups([])
     os.setresgid(NOBODY, NOBODY, NOBODY)
     os.setresuid(NOBODY, NOBODY, NOBODY)
