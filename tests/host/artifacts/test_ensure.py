@@ -69,6 +69,18 @@ async def test_a_host_that_did_not_verify_fetches(cache: ArtifactCache, tmp_path
     assert not (ready / "model.safetensors").stat().st_mode & 0o222
 
 
+async def test_files_with_the_same_bytes_are_one_blob(cache: ArtifactCache, tmp_path: Path) -> None:
+    folder = making.a_folder(tmp_path / "models" / "m", a__txt=b"same", b__txt=b"same", empty__txt=b"", deep___empty__txt=b"")
+    manifest = await verified(cache, folder)
+    for _ in range(2):
+        ready = await ensured(cache, manifest, folder)
+        assert (ready / "a.txt").read_bytes() == (ready / "b.txt").read_bytes() == b"same"
+        assert (ready / "a.txt").samefile(ready / "b.txt")
+        assert len(list((tmp_path / "cache" / "blobs").iterdir())) == len(manifest.files) - 2
+        assert list((tmp_path / "cache" / "partial").iterdir()) == []
+        forget(tmp_path / "cache")
+
+
 async def test_prefixes_are_checked_again_even_when_it_is_cached(cache: ArtifactCache, tmp_path: Path) -> None:
     folder = a_model(tmp_path)
     manifest = await verified(cache, folder)
@@ -94,6 +106,14 @@ async def test_a_bit_flipped_in_the_cache_is_never_handed_out_when_the_source_is
     with pytest.raises(ArtifactRefused) as caught:
         await ensured(cache, manifest, folder)
     assert caught.value.details["condition_reason"] == "ArtifactMissing"
+
+
+@pytest.mark.parametrize("target", ["/etc", "/etc/hostname", "nowhere"])
+async def test_a_link_added_in_the_cache_is_not_handed_out(cache: ArtifactCache, tmp_path: Path, target: str) -> None:
+    folder = a_model(tmp_path)
+    manifest = await verified(cache, folder)
+    (await ensured(cache, manifest, folder) / "more").symlink_to(target)
+    assert not (await ensured(cache, manifest, folder) / "more").is_symlink()
 
 
 @pytest.mark.parametrize("name", ["modeling.py", "deep/x.json"])

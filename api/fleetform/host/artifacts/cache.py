@@ -3,6 +3,7 @@
 import hashlib
 import re
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from fleetform.errors import ArtifactRefused, CacheFull
 from fleetform.host.artifacts import conversion
 from fleetform.host.artifacts.content import FileCheck, FileFacts, check_name
 from fleetform.host.artifacts.kinds import check_complete, kind_of
-from fleetform.host.artifacts.layout import Layout, remove
+from fleetform.host.artifacts.layout import Layout, remove, sizes
 from fleetform.host.artifacts.location import Location, Scheme, locate
 from fleetform.host.artifacts.manifest import changed, check_expected, digest_of
 from fleetform.host.artifacts.s3 import S3Options, S3Source
@@ -130,8 +131,8 @@ class ArtifactCache:
     def _keep(self, key: str, manifest: Manifest, kept: dict[str, Path], stop: Stop) -> None:
         layout = self._layout
         staged = layout.staging(key, "verify")
-        for file in manifest.files:
-            layout.publish_blob(kept[file.path], file.sha256, staged / file.path)
+        for sha256, paths in _paths_by_hash(manifest.files).items():
+            layout.publish_blob(kept[paths[0]], sha256, [staged / path for path in paths])
         with layout.lock(manifest.digest, stop):
             layout.publish_folder(staged, layout.model(manifest.digest))
         self._hashed_at[layout.model(manifest.digest)] = time.monotonic()
@@ -161,16 +162,22 @@ class ArtifactCache:
         checking = Tally("verify", manifest.size_bytes, progress)
         missing = [file for file in manifest.files if not self._link(file, staged, stop, checking)]
         if missing:
-            layout.make_room(sum(f.size - _size(layout.partial(manifest.digest, f.sha256)) for f in missing), keep=manifest.digest)
-            tally = Tally("fetch", sum(file.size for file in missing), progress)
-            jobs = [partial(self._fetch_file, manifest, file, source, staged, tally) for file in missing]
-            side_by_side(jobs, stop)
+            paths = _paths_by_hash(missing)
+            wanted = [file for file in missing if file.path == paths[file.sha256][0]]
+            layout.make_room(sum(f.size - _size(layout.partial(manifest.digest, f.sha256)) for f in wanted), keep=manifest.digest)
+            tally = Tally("fetch", sum(file.size for file in wanted), progress)
+
+            def fetch(file: ManifestFile, part: Stop) -> None:
+                kept = self._receive(manifest, file, source, part, tally)
+                layout.publish_blob(kept, file.sha256, [staged / path for path in paths[file.sha256]])
+
+            side_by_side([partial(fetch, file) for file in wanted], stop)
         layout.publish_folder(staged, layout.model(manifest.digest))
         self._hashed_at[layout.model(manifest.digest)] = time.monotonic()
 
-    def _fetch_file(self, manifest: Manifest, file: ManifestFile, source: Source, staged: Path, tally: Tally, stop: Stop) -> None:
-        layout = self._layout
-        kept = layout.partial(manifest.digest, file.sha256)
+    def _receive(self, manifest: Manifest, file: ManifestFile, source: Source, stop: Stop, tally: Tally) -> Path:
+        """A partial file that is complete and has the bytes that were frozen; refused (DigestMismatch) when the source has others."""
+        kept = self._layout.partial(manifest.digest, file.sha256)
         found = source.find(file.path, stop)
         if found.size != file.size:
             raise changed(file, found.size, receive(source, found, None, None, stop, tally))
@@ -183,7 +190,7 @@ class ArtifactCache:
         if sha256 != file.sha256:
             remove(kept)
             raise changed(file, found.size, sha256)
-        layout.publish_blob(kept, sha256, staged / file.path)
+        return kept
 
     def _link(self, file: ManifestFile, staged: Path, stop: Stop, tally: Tally) -> bool:
         """Links file from its blob; False when there is none that still has the bytes its name says."""
@@ -205,14 +212,13 @@ class ArtifactCache:
         """True when folder holds exactly files, byte for byte; read again unless it was hashed within trust_s."""
         if not folder.is_dir():
             return False
-        present = {str(p.relative_to(folder)): p for p in folder.rglob("*") if not p.is_dir()}
-        if {path: _size(p) for path, p in present.items()} != {f.path: f.size for f in files}:
+        if sizes(folder) != {f.path: f.size for f in files}:
             return False
         hashed_at = self._hashed_at.get(folder)
         if hashed_at is not None and time.monotonic() - hashed_at < self._trust_s:
             return True
         tally = Tally("verify", sum(f.size for f in files), progress)
-        jobs = [partial(hash_file, present[f.path], tally=tally) for f in files]
+        jobs = [partial(hash_file, folder / f.path, tally=tally) for f in files]
         try:
             hashes = side_by_side(jobs, stop)
         except OSError:
@@ -239,6 +245,14 @@ def _manifest(found: list[tuple[ManifestFile, FileFacts]], command: VerifyArtifa
         dtype=kind.dtype,
         context_length=kind.context_length,
     )
+
+
+def _paths_by_hash(files: Iterable[ManifestFile]) -> dict[str, list[str]]:
+    """SHA-256 → the paths of the files that have these bytes: they are one blob."""
+    found: dict[str, list[str]] = {}
+    for file in files:
+        found.setdefault(file.sha256, []).append(file.path)
+    return found
 
 
 def _key_of(command: VerifyArtifact) -> str:

@@ -16,7 +16,8 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator
+import stat
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -79,12 +80,13 @@ class Layout:
                 stop.check()
             yield
 
-    def publish_blob(self, partial: Path, sha256: str, target: Path) -> None:
-        """Moves a complete, checked and fsynced file to its blob, and links it to target."""
+    def publish_blob(self, partial: Path, sha256: str, targets: Iterable[Path]) -> None:
+        """Moves a complete, checked and fsynced file to its blob, and links it to targets."""
         partial.chmod(0o444)
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # The link comes first: a blob without a second link may be removed at any time.
-        os.link(partial, target)
+        # The links come first: a blob without a second link may be removed at any time.
+        for target in targets:
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.link(partial, target)
         partial.replace(self.blob(sha256))
         sync_folder(self.root / "blobs")
 
@@ -189,6 +191,16 @@ class Layout:
                     if _try_lock(held.fileno()):
                         remove(path)
         self._drop_unlinked_blobs()
+
+
+def sizes(folder: Path) -> dict[str, int]:
+    """Path below folder → bytes, for everything in it but folders; -1 for what is not a regular file."""
+    found = {}
+    for path in folder.rglob("*"):
+        mode = path.lstat().st_mode
+        if not stat.S_ISDIR(mode):
+            found[str(path.relative_to(folder))] = path.lstat().st_size if stat.S_ISREG(mode) else -1
+    return found
 
 
 def remove(path: Path) -> None:
