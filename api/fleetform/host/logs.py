@@ -5,6 +5,7 @@ dies too.
 """
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,11 @@ from fleetform.redaction import redact
 
 LIMIT_BYTES = 8 * 1024 * 1024
 TAIL_BYTES = 256 * 1024
+WORDS_FROM_LINES = 500
+
+_FRAME = re.compile(r'(^|\s)File "[^"]*", line \d+, in ')
+_CODE = re.compile(r"(^|\] ) {4}\S")
+_MARK = re.compile(r"(^|\s)[~^]+$")
 
 
 def tail(path: Path, lines: int) -> tuple[str, ...]:
@@ -20,6 +26,17 @@ def tail(path: Path, lines: int) -> tuple[str, ...]:
     for part in (rotated(path), path):
         found += _end_of(part)
     return tuple(redact(line) for line in found[-lines:]) if lines > 0 else ()
+
+
+def last_words(path: Path, lines: int) -> tuple[str, ...]:
+    """`tail` without the frames of tracebacks, which would push out what was said: for a person who asks why an engine ended."""
+    said = []
+    in_frame = False
+    for line in tail(path, WORDS_FROM_LINES):
+        was_in_frame, in_frame = in_frame, _FRAME.search(line) is not None
+        if not in_frame and not (was_in_frame and _CODE.search(line)) and not _MARK.search(line):
+            said.append(line)
+    return tuple(said[-lines:])
 
 
 def rotate(path: Path, limit_bytes: int = LIMIT_BYTES) -> bool:

@@ -237,7 +237,7 @@ class Replica:
         self.host.board.put_replica(self.record.shown())
 
     def _log_tail(self) -> tuple[str, ...]:
-        return logs.tail(self.host.layout.log(self.record.replica_id), LOG_TAIL_LINES)
+        return logs.last_words(self.host.layout.log(self.record.replica_id), LOG_TAIL_LINES)
 
     def _started_at(self, phase: str) -> datetime:
         return next((p.started_at for p in self.record.phases if p.name == phase), utc_now())

@@ -1,0 +1,132 @@
+"""When a replica may be ended: what the proxy says decides; and why it ended: what the kernel counted decides."""
+
+import asyncio
+from collections.abc import Iterable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from fleetform.domain.machine import Shape
+from fleetform.domain.protocol import HostReplicaState, StartReplica
+from fleetform.domain.rollout import Track
+from fleetform.host import ending, logs, oom
+from fleetform.host.record import ReplicaRecord, utc_now
+from tests.builders import a_manifest
+
+
+class Proxy:
+    """A proxy that says what it is told to; None: it does not answer."""
+
+    def __init__(self, *counts: int | None, is_alive: bool = True) -> None:
+        self.counts = list(counts)
+        self.is_alive = is_alive
+        self.asked = 0
+
+    async def in_flight(self, key: str, replica_ids: Iterable[str]) -> dict[str, int]:
+        assert key == "acme/chat"
+        self.asked += 1
+        count = self.counts.pop(0) if len(self.counts) > 1 else self.counts[0]
+        if count is None:
+            raise ConnectionRefusedError
+        return dict.fromkeys(replica_ids, count)
+
+    def alive(self) -> bool:
+        return self.is_alive
+
+
+def a_record(drain_timeout_s: float) -> ReplicaRecord:
+    track = Track(
+        track_id="v1.0",
+        variant="v1",
+        model_version="m:v1",
+        artifact="file:///m/",
+        manifest=a_manifest(),
+        engine="vllm",
+        instance_type="cpu-small",
+        shape=Shape(cpu_millis=500, memory_mib=512),
+    )
+    start = StartReplica(
+        replica_id="r1",
+        project="acme",
+        endpoint="chat",
+        generation=1,
+        nonce="n",
+        served_name="chat",
+        track=track,
+        prefixes=(),
+        members=(),
+        start_timeout_s=60,
+        request_timeout_s=60,
+    )
+    return ReplicaRecord(start=start, state=HostReplicaState.STOPPING, drain_until=utc_now() + timedelta(seconds=drain_timeout_s))
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ending, "DRAIN_POLL_S", 0.01)
+
+
+@pytest.mark.anyio
+async def test_it_waits_until_nothing_is_under_way_twice() -> None:
+    proxy = Proxy(2, 1, 0, 1, 0, 0)
+    await ending.drained(proxy, a_record(60))
+    assert proxy.asked == 6
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("counts", [(1,), (None,)])
+async def test_it_waits_no_longer_than_it_may(counts: tuple[int | None, ...]) -> None:
+    began = asyncio.get_running_loop().time()
+    await ending.drained(Proxy(*counts), a_record(0.2))
+    assert 0.15 < asyncio.get_running_loop().time() - began < 5
+
+
+@pytest.mark.anyio
+async def test_a_dead_proxy_holds_nothing() -> None:
+    proxy = Proxy(5, is_alive=False)
+    await ending.drained(proxy, a_record(60))
+    assert proxy.asked == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "signal", "code", "tail", "expected"),
+    [
+        (1, 2, 9, 137, (), True),
+        (1, 2, 0, 137, (), True),
+        (1, 2, 0, 1, ("EngineDeadError: EngineCore encountered an issue",), True),
+        (1, 2, 0, 1, ("ValueError: bad weights",), False),
+        (2, 2, 9, 137, (), False),
+        (None, 2, 9, 137, (), False),
+        (1, None, 9, 137, (), False),
+    ],
+)
+def test_exit_137_alone_is_no_evidence_of_too_little_memory(
+    before: int | None, now: int | None, signal: int, code: int, tail: tuple[str, ...], expected: bool
+) -> None:
+    assert oom.is_evidence(before, now, signal, code, tail) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("low 0\noom 3\noom_kill 2\n", 2), ("oom_kill_disable 0\nunder_oom 0\noom_kill 7\n", 7), ("pgfault 1\n", None)],
+)
+def test_the_kernels_counter_is_read(tmp_path: Path, text: str, expected: int | None) -> None:
+    counter = tmp_path / "memory.events"
+    counter.write_text(text)
+    assert oom.kills((tmp_path / "missing", counter)) == expected
+
+
+def test_frames_of_tracebacks_do_not_push_out_what_was_said(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    frames = [
+        line
+        for number in range(60)
+        for line in (
+            f'(EngineCore pid=1) ERROR [core.py:1]   File "/x/core.py", line {number}, in run',
+            "(EngineCore pid=1) ERROR [core.py:1]     self.step()",
+            "(EngineCore pid=1) ERROR [core.py:1]     ^^^^^^^^^^^",
+        )
+    ]
+    log.write_text("\n".join(["RuntimeError: the cause", *frames, "INFO: Shutting down"]) + "\n")
+    assert logs.last_words(log, 50) == ("RuntimeError: the cause", "INFO: Shutting down")

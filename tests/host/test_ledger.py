@@ -1,0 +1,145 @@
+"""Devices of a machine whose `nvidia-smi` is a script: found, idle memory kept, memory that does not come back, MIG refused."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from fleetform.domain.protocol import HostReplicaState
+from fleetform.domain.replica import FailureReason
+from fleetform.errors import SetupError
+from fleetform.host import ending
+from fleetform.host.ledger import Ledger, discover, kind_of, parse_devices
+from tests.harness.waiting import until
+from tests.host.machine import Machine
+
+S = HostReplicaState
+ONE, TWO = "GPU-11111111-1111-1111-1111-111111111111", "GPU-22222222-2222-2222-2222-222222222222"
+
+
+class Gpus:
+    """An nvidia-smi that reads what it says from files, so that a test changes it while a worker runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.folder.mkdir()
+        script = folder / "nvidia-smi"
+        script.write_text(f'#!/bin/sh\ncase "$1" in\n*compute-apps*) cat {folder}/apps ;;\n*) cat {folder}/devices ;;\nesac\n')
+        script.chmod(0o755)
+        self.say({ONE: 23_900, TWO: 23_900})
+
+    def say(self, free: dict[str, int], apps: str = "", mig: str = "Disabled") -> None:
+        rows = [f"{uuid}, NVIDIA A10, 24564, {mib}, {index}, {mig}" for index, (uuid, mib) in enumerate(free.items())]
+        for name, text in (("devices", "\n".join(rows) + "\n"), ("apps", apps)):
+            (self.folder / f"{name}.new").write_text(text)
+            (self.folder / f"{name}.new").rename(self.folder / name)
+
+    @property
+    def path(self) -> str:
+        return f"{self.folder}:{os.environ['PATH']}"
+
+
+@pytest.fixture
+def gpus(tmp_path: Path) -> Gpus:
+    return Gpus(tmp_path / "gpus")
+
+
+@pytest.fixture
+async def ledger(gpus: Gpus, monkeypatch: pytest.MonkeyPatch) -> Ledger:
+    monkeypatch.setenv("PATH", gpus.path)
+    return await discover("host-1", None, None, {})
+
+
+@pytest.mark.anyio
+async def test_devices_are_found_by_uuid(ledger: Ledger) -> None:
+    assert [(d.uuid, d.kind, d.memory_mib, d.memory_free_idle_mib) for d in ledger.capacity.devices] == [
+        (ONE, "a10", 24_564, 23_900),
+        (TWO, "a10", 24_564, 23_900),
+    ]
+    assert ledger.capacity.cpu_millis == len(os.sched_getaffinity(0)) * 4000
+    assert ledger.capacity.memory_mib > 0
+
+
+@pytest.mark.anyio
+async def test_settings_override_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    found = await discover("host-1", 1500, 2048, {})
+    assert (found.capacity.cpu_millis, found.capacity.memory_mib, found.capacity.devices) == (1500, 2048, ())
+
+
+@pytest.mark.anyio
+async def test_idle_memory_is_remembered_while_engines_hold_some(gpus: Gpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", gpus.path)
+    gpus.say({ONE: 1_000, TWO: 23_900})
+    found = await discover("host-1", None, None, {ONE: 23_900, TWO: 20_000})
+    assert [d.memory_free_idle_mib for d in found.capacity.devices] == [23_900, 23_900]
+
+
+@pytest.mark.anyio
+async def test_a_device_is_busy_until_its_memory_is_back_and_says_who_holds_it(gpus: Gpus, ledger: Ledger) -> None:
+    assert await ledger.busy([ONE, TWO]) is None
+    gpus.say({ONE: 5_000, TWO: 23_800}, apps=f"{ONE}, 4242\n")
+    said = await ledger.busy([ONE, TWO])
+    assert said is not None
+    assert ONE in said
+    assert "4242" in said
+    assert await ledger.busy([TWO]) is None
+    gpus.say({TWO: 23_800})
+    assert await ledger.busy([ONE]) == f"device {ONE} does not answer"
+
+
+@pytest.mark.parametrize("row", ["", "garbage", "No devices were found", "GPU-1, NVIDIA A10"])
+def test_what_is_no_device_is_none(row: str) -> None:
+    assert parse_devices(row) == ()
+
+
+def test_mig_is_refused_with_the_remedy() -> None:
+    with pytest.raises(SetupError, match="nvidia-smi -i 0 -mig 0"):
+        parse_devices(f"{ONE}, NVIDIA A100-SXM4-80GB, 81920, 81000, 0, Enabled\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("NVIDIA A10", "a10"),
+        ("NVIDIA H100 80GB HBM3", "h100"),
+        ("NVIDIA A100-SXM4-80GB", "a100"),
+        ("Tesla T4", "t4"),
+        ("NVIDIA GeForce RTX 4090", "rtx-4090"),
+        ("NVIDIA L40S", "l40s"),
+    ],
+)
+def test_a_product_name_becomes_a_kind(name: str, kind: str) -> None:
+    assert kind_of(name) == kind
+
+
+def test_a_replica_waits_for_the_memory_of_its_device(machine: Machine, gpus: Gpus) -> None:
+    machine.variables["PATH"] = gpus.path
+    machine.start_worker()
+    machine.serving(devices=(ONE,))
+    gpus.say({ONE: 5_000, TWO: 23_900})
+    machine.stop_replica()
+    until("its engine has ended", lambda: "stub engine ends" in machine.log_lines())
+    assert machine.await_state(S.STOPPING).state is S.STOPPING
+    gpus.say({ONE: 23_900, TWO: 23_900})
+    assert machine.await_state(S.EXITED).failure is None
+
+
+def test_no_engine_is_started_on_a_device_that_somebody_holds(machine: Machine, gpus: Gpus) -> None:
+    machine.variables["PATH"] = gpus.path
+    machine.start_worker()
+    gpus.say({ONE: 5_000, TWO: 23_900}, apps=f"{ONE}, 4242\n")
+    machine.start_replica(devices=(ONE,))
+    refused = machine.await_state(S.EXITED)
+    assert refused.failure is FailureReason.LAUNCH_REFUSED
+    assert "4242" in refused.message
+
+
+@pytest.mark.anyio
+async def test_memory_that_stays_away_is_told(gpus: Gpus, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ending, "MEMORY_BACK_WAIT_S", 0.1)
+    gpus.say({ONE: 5_000, TWO: 23_900})
+    said = await ending.memory_back(ledger, (ONE,))
+    assert said is not None
+    ledger.set_ill((ONE,))
+    assert [device.healthy for device in ledger.capacity.devices] == [False, True]

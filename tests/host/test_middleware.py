@@ -1,0 +1,117 @@
+"""The time limit of a request: each of its outcomes, and that the engine's work is cancelled with it."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from fleetform.host.middleware import Message, Receive, RequestTimeout, Send
+
+pytestmark = pytest.mark.anyio
+
+
+class App:
+    """An ASGI application that sends what it was given, pausing before each part; it notices when it is cancelled."""
+
+    def __init__(self, content_type: bytes, parts: list[tuple[float, bytes]]) -> None:
+        self.content_type = content_type
+        self.parts = parts
+        self.cancelled = False
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", self.content_type)]})
+            for index, (pause_s, body) in enumerate(self.parts):
+                await asyncio.sleep(pause_s)
+                await send({"type": "http.response.body", "body": body, "more_body": index < len(self.parts) - 1})
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+
+
+async def answer(app: App, limit: bytes | None, stream_pause_s: float = 60) -> tuple[int, bytes, bool]:
+    """Status, body, and whether the answer was ended in order."""
+    sent: list[Any] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    headers = [] if limit is None else [(b"x-ff-timeout-s", limit)]
+    await RequestTimeout(app, stream_pause_s)({"type": "http", "headers": headers}, receive, send)
+    (start,) = [m for m in sent if m["type"] == "http.response.start"] or [{"status": 0}]
+    bodies = [m for m in sent if m["type"] == "http.response.body"]
+    return start["status"], b"".join(m["body"] for m in bodies), bool(bodies) and not bodies[-1]["more_body"]
+
+
+JSON, STREAM = b"application/json", b"text/event-stream; charset=utf-8"
+NEVER = 30.0
+
+
+@pytest.mark.parametrize("limit", [None, b"10", b"0", b"soon", b"-1", b"1.5"])
+async def test_an_answer_in_time_is_untouched(limit: bytes | None) -> None:
+    app = App(JSON, [(0, b"{"), (0, b"}")])
+    assert await answer(app, limit) == (200, b"{}", True)
+
+
+async def test_a_late_answer_is_504_and_its_work_is_cancelled() -> None:
+    app = App(JSON, [(NEVER, b"{}")])
+    status, body, ended = await answer(app, b"1")
+    error = json.loads(body)["error"]
+    assert (status, error["code"], error["type"], error["param"], ended) == (504, "request_timeout", "timeout_error", None, True)
+    assert app.cancelled
+
+
+async def test_a_stream_that_does_not_begin_is_504() -> None:
+    app = App(STREAM, [(0, b""), (NEVER, b"data: 1\n\n")])
+    status, body, _ = await answer(app, b"1")
+    assert (status, json.loads(body)["error"]["code"]) == (504, "request_timeout")
+    assert app.cancelled
+
+
+async def test_a_stream_may_take_longer_than_the_limit_once_it_has_begun() -> None:
+    app = App(STREAM, [(0.0, b"a"), (0.4, b"b"), (0.4, b"c"), (0.4, b"")])
+    assert await answer(app, b"1", stream_pause_s=5) == (200, b"abc", True)
+    assert not app.cancelled
+
+
+async def test_a_stream_that_pauses_too_long_ends_with_an_error_event_and_without_done() -> None:
+    app = App(STREAM, [(0, b"data: 1\n\n"), (NEVER, b"data: [DONE]\n\n")])
+    status, body, ended = await answer(app, b"1", stream_pause_s=0.1)
+    first, error, rest = body.split(b"\n\n")
+    assert (status, first, rest, ended) == (200, b"data: 1", b"", True)
+    assert json.loads(error.removeprefix(b"data: "))["error"]["code"] == "request_timeout"
+    assert app.cancelled
+
+
+async def test_half_of_a_plain_answer_is_cut_off() -> None:
+    app = App(JSON, [(0, b"{"), (NEVER, b"}")])
+    assert await answer(app, b"1") == (200, b"{", False)
+    assert app.cancelled
+
+
+async def test_an_error_of_the_engine_passes_through() -> None:
+    async def broken(scope: Message, receive: Receive, send: Send) -> None:
+        raise ValueError("broken")
+
+    async def nothing(*_: Any) -> Any:
+        return None
+
+    with pytest.raises(ValueError, match="broken"):
+        await RequestTimeout(broken)({"type": "http", "headers": [(b"x-ff-timeout-s", b"5")]}, nothing, nothing)
+
+
+async def test_what_is_not_http_is_not_looked_at() -> None:
+    seen = []
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        seen.append(scope["type"])
+
+    async def nothing(*_: Any) -> Any:
+        return None
+
+    await RequestTimeout(app)({"type": "lifespan"}, nothing, nothing)
+    assert seen == ["lifespan"]
