@@ -20,6 +20,17 @@ type Error struct {
 	Problem   gen.Problem
 }
 
+// ExistsError says that a resource to be created is there already, and differs.
+type ExistsError struct {
+	Kind     string
+	ImportID string
+}
+
+func (e *ExistsError) Error() string {
+	return fmt.Sprintf("%s %s exists already and its spec differs from this configuration. To manage it here, import it with the id %q.",
+		e.Kind, e.ImportID, e.ImportID)
+}
+
 // FromResponse reads the error out of an answer and its body.
 func FromResponse(resp *http.Response, body []byte) *Error {
 	failure := &Error{Status: resp.StatusCode, RequestID: resp.Header.Get("X-Request-Id")}

@@ -119,6 +119,13 @@ func TestAnUnreachableServerIsNotAnAnswer(t *testing.T) {
 	}
 }
 
+func TestWhatIsThereAlreadyCanBeImported(t *testing.T) {
+	diags := apierror.Diagnostics("Cannot create quota acme/a10", &apierror.ExistsError{Kind: "quota", ImportID: "acme/a10"}, endpoint)
+	if len(diags) != 1 || !strings.Contains(diags[0].Detail(), `import it with the id "acme/a10"`) {
+		t.Errorf("got %v", diags)
+	}
+}
+
 func TestKinds(t *testing.T) {
 	tests := map[int]struct{ notFound, stale, temporary bool }{
 		400: {}, 403: {}, 409: {}, 422: {}, 500: {},

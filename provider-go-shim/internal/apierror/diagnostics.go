@@ -20,6 +20,11 @@ type Schema interface {
 // found wrong becomes a diagnostic of its own at its attribute; whatever has no attribute is said for the resource as a whole.
 func Diagnostics(summary string, err error, schema Schema) diag.Diagnostics {
 	var diags diag.Diagnostics
+	var exists *ExistsError
+	if errors.As(err, &exists) {
+		diags.AddError(summary, capitalize(err.Error()))
+		return diags
+	}
 	var failure *Error
 	if !errors.As(err, &failure) {
 		diags.AddError(summary, "The control API could not be reached: "+err.Error())
@@ -27,7 +32,7 @@ func Diagnostics(summary string, err error, schema Schema) diag.Diagnostics {
 	}
 	fields := orNone(failure.Problem.Errors)
 	for _, field := range fields {
-		text := field.Detail + "." + trailer(failure, field.Code)
+		text := strings.TrimSuffix(field.Detail, ".") + "." + trailer(failure, field.Code)
 		at, found := AttributePath(schema, field.Pointer)
 		if found {
 			diags.AddAttributeError(at, summary, capitalize(text))

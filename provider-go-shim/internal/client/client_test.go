@@ -139,7 +139,7 @@ func TestCreateNeverReplaces(t *testing.T) {
 	t.Run("there, and different", func(t *testing.T) {
 		s, c := start(t, problem(412, "stale"), says(200, quota))
 		_, err := c.Quotas.Create(t.Context(), key, gen.QuotaSpec{MaxReplicas: 5})
-		var exists *client.ExistsError
+		var exists *apierror.ExistsError
 		if !errors.As(err, &exists) || exists.ImportID != "acme/gpu-a10-1x" {
 			t.Errorf("got %v; want an error with the import id", err)
 		}

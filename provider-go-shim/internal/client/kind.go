@@ -44,17 +44,6 @@ const (
 	HoldDeleted HoldUntil = "deleted"
 )
 
-// ExistsError says that a resource to be created is there already, and differs.
-type ExistsError struct {
-	Kind     string
-	ImportID string
-}
-
-func (e *ExistsError) Error() string {
-	return fmt.Sprintf("%s %s exists already and its spec differs from this configuration; to manage it here, import it with the id %q",
-		e.Kind, e.ImportID, e.ImportID)
-}
-
 // Get reads one resource.
 func (k Kind[K, S, T]) Get(ctx context.Context, key K) (*T, error) {
 	ctx, cancel := bounded(ctx)
@@ -70,12 +59,12 @@ func (k Kind[K, S, T]) Await(ctx context.Context, key K, hold Hold) (*T, error) 
 }
 
 // Create makes a resource that is not there. One that is there with the same spec is taken for ours: an earlier call made it, whose
-// answer was lost. One with another spec is an ExistsError, and stays as it is.
+// answer was lost. One with another spec is an apierror.ExistsError, and stays as it is.
 func (k Kind[K, S, T]) Create(ctx context.Context, key K, spec S) (*T, error) {
 	nothing := "*"
 	made, err := k.putUnless(ctx, key, spec, Precondition{IfNoneMatch: &nothing})
 	if apierror.IsStale(err) {
-		return nil, &ExistsError{Kind: k.name, ImportID: k.imports(key)}
+		return nil, &apierror.ExistsError{Kind: k.name, ImportID: k.imports(key)}
 	}
 	return made, err
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/datasource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"fleetform.dev/terraform-provider-fleetform/internal/apierror"
@@ -93,18 +94,20 @@ func (d *DataSource) Configure(_ context.Context, req datasource.ConfigureReques
 
 // Read asks the API.
 func (d *DataSource) Read(ctx context.Context, req datasource.ReadRequest, resp *datasource.ReadResponse) {
-	var config dataSourceModel
-	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
-	config.Project = d.scope.ProjectOf(config.Project, &resp.Diagnostics)
+	var project, name types.String
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("project"), &project)...)
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("name"), &name)...)
+	project = d.scope.ProjectOf(project, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() || !d.scope.Ready(&resp.Diagnostics) {
 		return
 	}
-	endpoint, err := d.scope.Client.Endpoints.Get(ctx, config.key())
+	key := client.Key{Project: project.ValueString(), Name: name.ValueString()}
+	endpoint, err := d.scope.Client.Endpoints.Get(ctx, key)
 	if err != nil {
-		resp.Diagnostics.Append(apierror.Diagnostics("Cannot read endpoint "+config.key().String(), err, req.Config.Schema)...)
+		resp.Diagnostics.Append(apierror.Diagnostics("Cannot read endpoint "+key.String(), err, req.Config.Schema)...)
 		return
 	}
-	resp.Diagnostics.Append(resp.State.Set(ctx, dataFromAPI(config.key(), endpoint))...)
+	resp.Diagnostics.Append(resp.State.Set(ctx, dataFromAPI(key, endpoint))...)
 }
 
 func dataFromAPI(key client.Key, endpoint *gen.Endpoint) dataSourceModel {

@@ -47,8 +47,8 @@ func (r *Resource) Configure(_ context.Context, req resource.ConfigureRequest, r
 	r.scope = scope.From(req.ProviderData, &resp.Diagnostics)
 }
 
-// ModifyPlan fills the project in. An endpoint whose last apply ended before it was ready is planned for an update, so that the next apply
-// waits for it again instead of calling it done.
+// ModifyPlan fills the project in. An endpoint whose last change is not done is planned for an update even if its spec is what is wanted:
+// the next apply sends it again and waits, where it would otherwise call it done.
 func (r *Resource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	r.scope.PlanProject(ctx, req, resp)
 	if req.Plan.Raw.IsNull() || req.State.Raw.IsNull() || resp.Diagnostics.HasError() {
@@ -58,10 +58,12 @@ func (r *Resource) ModifyPlan(ctx context.Context, req resource.ModifyPlanReques
 	var waitFor types.String
 	resp.Diagnostics.Append(req.State.GetAttribute(ctx, path.Root("ready"), &ready)...)
 	resp.Diagnostics.Append(req.Plan.GetAttribute(ctx, path.Root("wait_for"), &waitFor)...)
-	open, diags := req.Private.GetKey(ctx, unfinished)
+	noted, diags := req.Private.GetKey(ctx, unfinished)
 	resp.Diagnostics.Append(diags...)
-	if open != nil && !ready.ValueBool() && waitFor.ValueString() != waitAccepted {
+	waits := string(noted) == leftWaiting && !ready.ValueBool() && waitFor.ValueString() != waitAccepted
+	if waits || string(noted) == leftRejected {
 		resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("ready"), types.BoolUnknown())...)
+		resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("generation"), types.Int64Unknown())...)
 	}
 }
 
@@ -84,7 +86,7 @@ func (r *Resource) Create(ctx context.Context, req resource.CreateRequest, resp 
 	endpoint, diags = r.settle(ctx, plan, endpoint, limit)
 	resp.Diagnostics.Append(diags...)
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan.withAPI(endpoint))...)
-	resp.Diagnostics.Append(note(ctx, resp.Private, diags.HasError())...)
+	resp.Diagnostics.Append(resp.Private.SetKey(ctx, unfinished, left(endpoint, diags.HasError()))...)
 }
 
 // Read takes what the API holds; an endpoint that is gone leaves the state. After a rejected change the state gets what serves.
@@ -107,9 +109,9 @@ func (r *Resource) Read(ctx context.Context, req resource.ReadRequest, resp *res
 	if isRejected(endpoint) {
 		resp.Diagnostics.AddWarning(fmt.Sprintf("Endpoint %s: %s", key, rejection(endpoint)), evidence(endpoint)+"\n\n"+remedy(endpoint))
 	}
-	if endpoint.Status.Ready {
-		resp.Diagnostics.Append(note(ctx, resp.Private, false)...)
-	}
+	noted, diags := req.Private.GetKey(ctx, unfinished)
+	resp.Diagnostics.Append(diags...)
+	resp.Diagnostics.Append(resp.Private.SetKey(ctx, unfinished, left(endpoint, string(noted) == leftWaiting && !endpoint.Status.Ready))...)
 	resp.Diagnostics.Append(resp.State.Set(ctx, state.withAPI(endpoint))...)
 }
 
@@ -136,7 +138,7 @@ func (r *Resource) Update(ctx context.Context, req resource.UpdateRequest, resp 
 	endpoint, diags = r.settle(ctx, plan, endpoint, limit)
 	resp.Diagnostics.Append(diags...)
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan.withAPI(endpoint))...)
-	resp.Diagnostics.Append(note(ctx, resp.Private, diags.HasError())...)
+	resp.Diagnostics.Append(resp.Private.SetKey(ctx, unfinished, left(endpoint, diags.HasError()))...)
 }
 
 // Delete ends the endpoint and waits until it is gone, replicas and all.
@@ -206,17 +208,22 @@ const goesOn = "The server goes on with it. After a change, the next apply takes
 	"to be tainted and would replace it: `terraform untaint` keeps it. `timeouts` sets how long an apply waits, and wait_for = \"accepted\" " +
 	"does without."
 
-// unfinished is the private state of an endpoint whose apply ended before it was ready.
-const unfinished = "unfinished"
+// What the private state says under the key unfinished: what the last change has left to do, if anything.
+const (
+	unfinished   = "unfinished"
+	leftWaiting  = `"waiting"`
+	leftRejected = `"rejected"`
+)
 
-type private interface {
-	SetKey(ctx context.Context, key string, value []byte) diag.Diagnostics
-}
-
-// note writes down whether the wait for the endpoint is still open.
-func note(ctx context.Context, data private, open bool) diag.Diagnostics {
-	if open {
-		return data.SetKey(ctx, unfinished, []byte(`true`))
+// left is what there is left to do for an endpoint: a spec that was turned back has to be replaced, one whose wait broke off to be waited
+// for; nil is nothing.
+func left(endpoint *gen.Endpoint, brokeOff bool) []byte {
+	switch {
+	case isRejected(endpoint):
+		return []byte(leftRejected)
+	case brokeOff:
+		return []byte(leftWaiting)
+	default:
+		return nil
 	}
-	return data.SetKey(ctx, unfinished, nil)
 }
