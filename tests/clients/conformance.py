@@ -27,7 +27,8 @@ class Served:
     embedding_model: str
 
     def client(self, **options: Any) -> OpenAI:
-        return OpenAI(base_url=self.base_url, **({"api_key": self.api_key, "max_retries": 0} | options))
+        usual: dict[str, Any] = {"api_key": self.api_key, "max_retries": 0}
+        return OpenAI(base_url=self.base_url, **(usual | options))
 
     def async_client(self) -> AsyncOpenAI:
         return AsyncOpenAI(base_url=self.base_url, api_key=self.api_key, max_retries=0)
@@ -60,13 +61,8 @@ def chat_stream(served: Served) -> None:
 
 
 def chat_stream_usage(served: Served) -> None:
-    asked = {"include_usage": True}
     stream = served.client().chat.completions.create(
-        model=served.model,
-        messages=MESSAGES,
-        max_tokens=4,
-        stream=True,
-        stream_options=asked,  # type: ignore[arg-type]
+        model=served.model, messages=MESSAGES, max_tokens=4, stream=True, stream_options={"include_usage": True}
     )
     chunks = list(stream)
     assert chunks[-1].choices == []

@@ -1,5 +1,6 @@
 """What the resources of the client share."""
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -9,6 +10,7 @@ from fleetform_sdk import _environment
 from fleetform_sdk._async.transport import AsyncTransport
 from fleetform_sdk._call import Call
 from fleetform_sdk._errors import PreconditionFailedError
+from fleetform_sdk._readiness import POLL_S
 
 T = TypeVar("T")
 UPDATE_ATTEMPTS = 5
@@ -48,6 +50,10 @@ class AsyncResource:
                 if attempt == UPDATE_ATTEMPTS:
                     raise
                 attempt += 1
+
+    async def _rest_of_poll(self, began: float) -> None:
+        """Wait as long as a long poll would have, when the server answered at once and the wait is not over."""
+        await self._transport.sleep(max(0.0, POLL_S - (time.monotonic() - began)))
 
 
 def only_new(create_only: bool) -> str | None:

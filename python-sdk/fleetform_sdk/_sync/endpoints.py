@@ -161,7 +161,3 @@ class Endpoints(Resource):
             verdict = _readiness.version_verdict(found)
             if isinstance(verdict, _readiness.Failed):
                 raise RolloutFailed(endpoint, verdict.reason, f"model version {variant.model_version} was refused: {verdict.message}")
-
-    def _rest_of_poll(self, began: float) -> None:
-        """Wait as long as a long poll would have, when the server answered at once and the wait is not over."""
-        self._transport.sleep(max(0.0, _readiness.POLL_S - (time.monotonic() - began)))

@@ -41,9 +41,11 @@ class ModelVersions(Resource):
         self, model: str, version: str, *, timeout: Duration = "30m", project: str | None = None
     ) -> models.ModelVersion:
         """The version once its artifact is verified. VerificationFailed: it was refused. WaitTimeout: still being read."""
-        deadline = time.monotonic() + seconds(timeout)
+        where, deadline = self._project(project), time.monotonic() + seconds(timeout)
         while True:
-            found = self.get(model, version, project=project)
+            began = time.monotonic()
+            call = operations.get_model_version(project=where, model=model, version=version, wait_for="ready", timeout_s=_readiness.POLL_S)
+            found = self._transport.send(call)
             match _readiness.version_verdict(found):
                 case _readiness.Ready():
                     return found
@@ -51,4 +53,4 @@ class ModelVersions(Resource):
                     raise VerificationFailed(found, reason, message)
             if time.monotonic() >= deadline:
                 raise WaitTimeout(f"model version {found.status.ref!r} is still being verified", found)
-            self._transport.sleep(_readiness.POLL_S)
+            self._rest_of_poll(began)

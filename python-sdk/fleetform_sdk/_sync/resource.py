@@ -1,5 +1,6 @@
 """Generated from _async by `make generate`; do not edit."""
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -8,6 +9,7 @@ import msgspec
 from fleetform_sdk import _environment
 from fleetform_sdk._call import Call
 from fleetform_sdk._errors import PreconditionFailedError
+from fleetform_sdk._readiness import POLL_S
 from fleetform_sdk._sync.transport import Transport
 
 T = TypeVar("T")
@@ -48,6 +50,10 @@ class Resource:
                 if attempt == UPDATE_ATTEMPTS:
                     raise
                 attempt += 1
+
+    def _rest_of_poll(self, began: float) -> None:
+        """Wait as long as a long poll would have, when the server answered at once and the wait is not over."""
+        self._transport.sleep(max(0.0, POLL_S - (time.monotonic() - began)))
 
 
 def only_new(create_only: bool) -> str | None:
