@@ -136,10 +136,21 @@ def test_no_engine_is_started_on_a_device_that_somebody_holds(machine: Machine, 
 
 
 @pytest.mark.anyio
-async def test_memory_that_stays_away_is_told(gpus: Gpus, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_device_whose_memory_stays_away_is_not_offered_until_it_is_back(
+    gpus: Gpus, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ending, "MEMORY_BACK_WAIT_S", 0.1)
     gpus.say({ONE: 5_000, TWO: 23_900})
     said = await ending.memory_back(ledger, (ONE,))
     assert said is not None
     ledger.set_ill((ONE,))
     assert [device.healthy for device in ledger.capacity.devices] == [False, True]
+    assert not await ledger.recover()
+    gpus.say({ONE: 23_900, TWO: 23_900})
+    assert await ledger.recover()
+    assert [device.healthy for device in ledger.capacity.devices] == [True, True]
+
+
+@pytest.mark.anyio
+async def test_a_device_of_another_host_is_refused(ledger: Ledger) -> None:
+    assert await ledger.busy(["GPU-x"]) == "this host has no device GPU-x"

@@ -52,6 +52,9 @@ class Ledger:
 
     async def busy(self, uuids: Sequence[str]) -> str | None:
         """Why those devices are not free yet, or None when their memory is back near what it was when idle."""
+        missing = set(uuids) - {device.uuid for device in self.capacity.devices}
+        if missing:
+            return f"this host has no device {', '.join(sorted(missing))}"
         free = await self.memory_free(uuids)
         for device in self.capacity.devices:
             if device.uuid not in uuids:
@@ -70,6 +73,14 @@ class Ledger:
         """Offer those devices no longer: their memory is held by something that is not ours to end."""
         devices = tuple(msgspec.structs.replace(d, healthy=d.healthy and d.uuid not in uuids) for d in self.capacity.devices)
         self.capacity = msgspec.structs.replace(self.capacity, devices=devices)
+
+    async def recover(self) -> bool:
+        """Offer ill devices again whose memory has come back; True when there were some."""
+        ill = [device for device in self.capacity.devices if not device.healthy]
+        back = {device.uuid for device in ill if await self.busy([device.uuid]) is None}
+        devices = tuple(msgspec.structs.replace(d, healthy=d.healthy or d.uuid in back) for d in self.capacity.devices)
+        self.capacity = msgspec.structs.replace(self.capacity, devices=devices)
+        return bool(back)
 
 
 async def discover(host: str, cpu_millis: int | None, memory_mib: int | None, idle: dict[str, int]) -> Ledger:

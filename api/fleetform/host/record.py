@@ -76,10 +76,14 @@ def domain_identity(identity: Identity) -> ProcessIdentity:
 
 
 def in_phase(phases: tuple[Phase, ...], name: str, now: datetime, done: int | None = None, total: int | None = None) -> tuple[Phase, ...]:
-    """phases with the one called name running: begun now, the one before it ended, or only its progress moved on."""
-    if phases and phases[-1].name == name and phases[-1].ended_at is None:
-        return (*phases[:-1], msgspec.structs.replace(phases[-1], done=done, total=total))
-    return (*without_running(phases, now), Phase(name=name, started_at=now, done=done, total=total))
+    """phases with the one called name running since now, and the one before it ended; each name stands once.
+
+    done says that this is progress: then a phase that is known already keeps its beginning.
+    """
+    known = next((phase for phase in phases if phase.name == name), None)
+    started_at = known.started_at if known is not None and done is not None else now
+    others = without_running(tuple(phase for phase in phases if phase is not known), now)
+    return (*others, Phase(name=name, started_at=started_at, done=done, total=total))
 
 
 def without_running(phases: tuple[Phase, ...], now: datetime) -> tuple[Phase, ...]:

@@ -12,6 +12,7 @@ from fleetform.host.record import ReplicaRecord, load_all, save
 from fleetform.host.replica import Replica
 
 LOG_CHECK_S = 5.0
+DEVICE_CHECK_S = 10.0
 LOGS_KEPT = 200
 LOG_KEPT_S = 7 * 86400
 IN_FLIGHT_POLL_S = 5.0
@@ -31,7 +32,7 @@ class Replicas:
         for record in load_all(self.host.layout):
             self._take_up(record)
         self.host.board.in_flight = self.in_flight.get
-        for care in (self._bound_logs(), self._count_in_flight()):
+        for care in (self._bound_logs(), self._count_in_flight(), self._recover_devices()):
             self.tasks.add(asyncio.create_task(care))
 
     async def start(self, command: StartReplica) -> str:
@@ -103,6 +104,12 @@ class Replicas:
                 path.unlink(missing_ok=True)
                 logs.rotated(path).unlink(missing_ok=True)
 
+    async def _recover_devices(self) -> None:
+        while True:
+            await asyncio.sleep(DEVICE_CHECK_S)
+            if await self.host.ledger.recover():
+                self.host.board.put_capacity(self.host.ledger.capacity)
+
     async def _count_in_flight(self) -> None:
         """Keep the numbers that reports show; a proxy that does not answer leaves none."""
         while True:
@@ -112,7 +119,7 @@ class Replicas:
                     by_route.setdefault(replica.record.route_key, []).append(replica.record.replica_id)
             found: dict[str, int] = {}
             for key, replica_ids in by_route.items():
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, ValueError, KeyError):
                     found |= await self.host.proxy.in_flight(key, replica_ids)
             self.in_flight.clear()
             self.in_flight.update(found)
