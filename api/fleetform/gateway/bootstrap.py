@@ -60,7 +60,8 @@ def envoy_argv(settings: Settings, concurrency: int | None = None) -> list[str]:
         "--config-path",
         str(_bootstrap_path(settings)),
         "--reject-unknown-dynamic-fields",  # otherwise a misspelt field is accepted and ignored
-        "--use-dynamic-base-id",
+        # With hot restart Envoy asks the kernel for SIGTERM when its parent dies; ours must outlive the supervisor.
+        "--disable-hot-restart",
         "--file-flush-interval-msec",
         "200",
         "--concurrency",
