@@ -108,7 +108,7 @@ def ask(terraform: Path, cli_config: Path, log: Path) -> str:
             done = _ask()
     if done.returncode != 0:
         raise SetupError(f"the model did not answer: {done.stderr.strip()}; `{fleetform()} doctor` and {home()}/logs tell more")
-    return done.stdout.strip()
+    return done.stdout.rstrip()
 
 
 def _ask() -> "subprocess.CompletedProcess[str]":

@@ -61,7 +61,7 @@ def test_with_a_database_of_ones_own_none_is_started_and_only_the_server_knows_i
 
 def test_no_clients_key_reaches_a_program_and_no_file_is_open_to_others(tmp_path: Path) -> None:
     programs.write_all(*loaded(tmp_path))
-    for path in [*(tmp_path / "host" / "children").glob("*.json"), tmp_path / "gateway" / "envoy.json"]:
+    for path in [*(tmp_path / "host" / "children").glob("*.json"), *(tmp_path / "gateway").glob("envoy*.json")]:
         assert "cd-secret" not in path.read_text()
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
 
@@ -73,3 +73,15 @@ def test_command_lines_tell_whose_they_are(tmp_path: Path) -> None:
     assert "/fleetform host worker" in lines["worker"]
     assert "/fleetform host supervisor --home" in " ".join(programs.supervisor_argv(ours))
     assert all(line.startswith(os.sep) for line in lines.values())
+
+
+def test_a_shell_that_says_nothing_finds_the_settings_in_force(tmp_path: Path) -> None:
+    given = {"FLEETFORM_API_PORT": "1234", "FLEETFORM_DATABASE_URL": "postgresql://app@db/fleet", "FLEETFORM_REGION": "bd-dha-1"}
+    ours, environ = loaded(tmp_path, **given)
+    programs.write_all(ours, environ)
+    assert programs.in_force(loaded(tmp_path)[0]) == ours
+
+
+def test_before_the_first_start_the_shell_decides(tmp_path: Path) -> None:
+    ours, _ = loaded(tmp_path, FLEETFORM_API_PORT="1234")
+    assert programs.in_force(ours) == ours

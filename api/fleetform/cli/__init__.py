@@ -41,6 +41,7 @@ COMMANDS: dict[str, Entry] = {
     "project": Entry("fleetform.cli.project:project", "Projects and where their artifacts may lie"),
     "role-binding": Entry("fleetform.cli.role_binding:role_binding", "Who holds which role in a project"),
     "instance-type": Entry("fleetform.cli.instance_type:instance_type", "The shapes a replica can take"),
+    "engine": Entry("fleetform.cli.engine:engine", "Engines that are started by a command of their own"),
 }
 
 UMBRELLA = "inference"

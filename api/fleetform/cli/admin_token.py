@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import click
 
 from fleetform import credentials, settings
+from fleetform.cli import programs
 from fleetform.host import postgres
 from fleetform.settings import Settings
 from fleetform.store import bootstrap, database
@@ -17,7 +18,7 @@ def admin_token() -> None:
 
     Works on the server's machine alone: it reads the signing key and the database.
     """
-    click.echo(make(settings.load()))
+    click.echo(make(programs.in_force(settings.load())))
 
 
 def make(ours: Settings) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from fleetform.errors import SetupError
 from fleetform.gateway.bootstrap import envoy_argv, write_bootstrap
 from fleetform.host import postgres, records
-from fleetform.settings import Settings
+from fleetform.settings import Settings, load
 
 POSTGRES, WORKER, ACTIVATOR, ENVOY, SERVER = "postgres", "worker", "activator", "envoy", "server"
 
@@ -55,6 +55,12 @@ def specs(settings: Settings, environ: Mapping[str, str]) -> list[dict[str, Any]
         data = postgres.data_dir(settings)
         found.insert(0, _spec(settings, POSTGRES, 10, postgres.argv(settings), {}, stop_timeout_s=60, stop_signal="SIGINT", cwd=data))
     return found
+
+
+def in_force(ours: Settings) -> Settings:
+    """The settings that the server of this home was started with, whatever the shell says now; ours where there is none."""
+    spec = records.read_json(ours.home / "host" / "children" / f"{SERVER}.json")
+    return ours if spec is None else load(spec["env"])
 
 
 def supervisor_argv(settings: Settings) -> tuple[str, ...]:

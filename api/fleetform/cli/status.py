@@ -50,7 +50,7 @@ class Status(Record, frozen=True, kw_only=True):
 @click.option("--output", type=click.Choice(["table", "json"]), default="table", help="Default: table.")
 def status(output: str) -> None:
     """Show the programs of this machine with their pids, where they listen, and every endpoint. Exit status 1 when one does not run."""
-    ours = settings.load()
+    ours = programs.in_force(settings.load())
     running = programs_of(ours)
     served, problem = endpoints_of(ours)
     found = Status(home=str(ours.home), programs=running, endpoints=served, problem=problem)
