@@ -91,12 +91,12 @@ def a_fake_host(name: str, gpus: int = 0, kind: str = "a10") -> HostCapacity:
 class FakeDriver:
     """The driver protocol over pretended hosts; the first of them is the gateway.
 
-    script: what goes wrong; a test may set it. steps: whether observe lets engines go on by itself, else `tick` does.
+    steps: whether observe lets engines go on by itself, else `tick` does.
     """
 
     def __init__(self, home: Path | None = None, hosts: tuple[HostCapacity, ...] | None = None, *, steps: bool = True) -> None:
         found = default_hosts() if hosts is None else hosts
-        self.script = Script()
+        self._script = Script()
         self.steps = steps
         self.commands: list[CommandRequest] = []
         self._home = home
@@ -108,6 +108,17 @@ class FakeDriver:
                 if entry.host in self._hosts:
                     self._hosts[entry.host].put(entry)
 
+    @property
+    def script(self) -> Script:
+        """What goes wrong. Set, it holds at once: whoever waits for a host is answered by it."""
+        return self._script
+
+    @script.setter
+    def script(self, script: Script) -> None:
+        self._script = script
+        for found in self._hosts.values():
+            found.wake()
+
     async def hosts(self) -> tuple[str, ...]:
         return tuple(self._hosts)
 
@@ -118,7 +129,8 @@ class FakeDriver:
             self.tick(host)
         if since >= found.seq:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(found.changed(), wait_s)
+                async with asyncio.timeout(wait_s):
+                    await found.changed()
         return self._reachable(host).report(since)
 
     async def reserve(self, replica_id: str, shape: Shape, preference: Member) -> Grant:
@@ -308,9 +320,13 @@ class _Host:
     def touch(self) -> int:
         """The next seq; whoever waits for a change is woken."""
         self.seq += 1
+        self.wake()
+        return self.seq
+
+    def wake(self) -> None:
+        """Answer whoever waits for a change."""
         self._wake.set()
         self._wake = asyncio.Event()
-        return self.seq
 
     async def changed(self) -> None:
         await self._wake.wait()

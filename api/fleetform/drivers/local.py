@@ -27,6 +27,8 @@ _REPORT = msgspec.json.Decoder(HostReport)
 _LOG = msgspec.json.Decoder(LogText)
 _PUBLISHED: msgspec.json.Decoder[PublishResult] = msgspec.json.Decoder(PublishResult)
 CONNECT_TIMEOUT_S = 2.0
+OBSERVE_GRACE_S = 5.0
+"""How much longer than asked for a report may take before the host counts as silent."""
 ANSWER_TIMEOUT_S = 30.0
 """A command is answered once its record is on disk; a full disk queue may take a while."""
 
@@ -77,7 +79,7 @@ class LocalDriver:
 
     async def _observe(self, since: int, wait_s: float) -> HostReport:
         path = f"/v1/observe?since={since}&wait_s={wait_s}"
-        report = await self._ask("GET", path, _REPORT, timeout_s=wait_s + ANSWER_TIMEOUT_S)
+        report = await self._ask("GET", path, _REPORT, timeout_s=wait_s + OBSERVE_GRACE_S)
         if not OLDEST_PROTOCOL_VERSION <= report.protocol_version <= PROTOCOL_VERSION:
             spoken = f"{OLDEST_PROTOCOL_VERSION} to {PROTOCOL_VERSION}"
             raise HostUnreachable(f"the host speaks protocol version {report.protocol_version}; this server speaks {spoken}")

@@ -172,7 +172,8 @@ class Term:
                 self._sweep_now.set()
                 await asyncio.sleep(CLAIM_EVERY_S)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._sweep_now.wait(), SLOW_PASS_S)
+                async with asyncio.timeout(SLOW_PASS_S):
+                    await self._sweep_now.wait()
 
     async def _allow(self) -> None:
         """Keep the gateways' access rules as the rows say, and free of what has expired."""
@@ -185,12 +186,14 @@ class Term:
                 self._access_now.set()
                 await asyncio.sleep(CLAIM_EVERY_S)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._access_now.wait(), PRUNE_S)
+                async with asyncio.timeout(PRUNE_S):
+                    await self._access_now.wait()
 
     async def _asked(self) -> None:
         """Return once the hosts have been heard: a plan made before would take every replica for lost."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.sight.asked(), self._deps.host_grace_s + 1)
+            async with asyncio.timeout(self._deps.host_grace_s + 1):
+                await self.sight.asked()
 
     async def _work(self) -> None:
         await self._asked()

@@ -1,6 +1,7 @@
 """What is to be looked at: each key once, never by two workers at a time, what somebody waits for before what is only due."""
 
 import asyncio
+import contextlib
 import heapq
 from collections import deque
 from collections.abc import Callable
@@ -101,7 +102,7 @@ class WorkQueue:
             await self._wake.wait()
             return
         timeout_s = (self._timers[0][0] - self._now()).total_seconds()
-        try:
-            await asyncio.wait_for(self._wake.wait(), max(0.0, timeout_s))
-        except TimeoutError:
-            return
+        # Not wait_for: of a cancellation that comes with the wake-up it would lose the cancellation.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, timeout_s)):
+                await self._wake.wait()

@@ -14,7 +14,7 @@ from fleetform.reconciler.sight import Sight
 from fleetform.store import hosts
 
 log = structlog.get_logger(__name__)
-WAIT_S = 20.0
+WAIT_S = 5.0
 """How long a host may keep a question open while nothing changes."""
 RELIST_S = 300.0
 """How often a host is asked for everything, in case a change was missed."""
