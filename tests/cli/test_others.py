@@ -132,6 +132,16 @@ def test_instance_type_set_list_delete(shell: Shell) -> None:
     shell("instance-type", "delete", "cpu-small")
 
 
+def test_engine_set_list_delete(shell: Shell) -> None:
+    path = "/v1/engines/stub"
+    shell.api.on("PUT", path, (200, bodies.engine())).on("DELETE", path, (204, None))
+    shell.api.on("GET", "/v1/engines", (200, bodies.page(bodies.engine())))
+    shell("engine", "set", "--name", "stub", "--routes", "raw", "--", "stub", "--socket", "{socket}")
+    assert shell.api.body() == {"spec": {"argv": ["stub", "--socket", "{socket}"], "routes": "raw"}}
+    assert shell("engine", "list").stdout == "stub\t\t\t\tstub {socket}\n"
+    shell("engine", "delete", "stub")
+
+
 def test_replicas_and_logs(shell: Shell) -> None:
     path = f"{ACME}/endpoints/prod/replicas"
     shell.api.on("GET", path, (200, bodies.page(bodies.replica("r-1"), bodies.replica("r-2"))))

@@ -11,7 +11,7 @@ from fleetform.cli import COMMANDS
 from tests.cli.conftest import Shell
 from tests.sdk import bodies
 
-CLIENT_VERBS = ("model", "endpoint", "replicas", "logs", "token", "quota", "project", "role-binding", "instance-type")
+CLIENT_VERBS = ("model", "endpoint", "replicas", "logs", "token", "quota", "project", "role-binding", "instance-type", "engine")
 
 
 def test_help_lists_every_command_and_imports_none() -> None:
