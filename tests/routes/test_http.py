@@ -58,6 +58,11 @@ async def test_an_unknown_path_and_method_are_problems(api: Api) -> None:
     assert {"GET", "PUT", "DELETE"} <= set(wrong.headers["allow"].split(", "))
 
 
+async def test_options_names_every_method_of_a_path(api: Api) -> None:
+    answer = await api.as_("").call("OPTIONS", "/projects/acme/endpoints/chat")
+    assert (answer.status_code, answer.headers["allow"]) == (204, "DELETE, GET, OPTIONS, PUT")
+
+
 async def test_every_answer_has_an_id_of_its_own(api: Api) -> None:
     ids = [(await api.get("/region")).headers["x-request-id"] for _ in range(2)]
     assert ids[0] != ids[1]

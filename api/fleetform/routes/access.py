@@ -41,7 +41,7 @@ def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHand
     not; a role that is missing is Forbidden and named.
     """
     need = handler.opt.get("need")
-    if need == PUBLIC or connection.scope.get("method") == "OPTIONS":
+    if need == PUBLIC:
         return
     check_path(connection.path_params, everywhere=bool(handler.opt.get("everywhere")))
     caller: Caller = connection.auth

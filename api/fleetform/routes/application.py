@@ -26,6 +26,7 @@ from fleetform.routes.machines import EngineController, InstanceTypeController
 from fleetform.routes.measuring import Measuring
 from fleetform.routes.models import ModelVersionController
 from fleetform.routes.openapi import document
+from fleetform.routes.options import Options
 from fleetform.routes.projects import ProjectController, RoleBindingController
 from fleetform.routes.quotas import QuotaController
 from fleetform.routes.region import HealthController, RegionController
@@ -85,7 +86,7 @@ def create_app(deps: Dependencies) -> Litestar:
     app = ControlApi(
         route_handlers=list(CONTROLLERS),
         dependencies={"deps": Provide(provide, sync_to_thread=False)},
-        middleware=[measuring, Authentication(deps)],
+        middleware=[measuring, Options(), Authentication(deps)],
         guards=[guard],
         exception_handlers={
             RequestError: problems.of_request_error,

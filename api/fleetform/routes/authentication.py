@@ -20,7 +20,7 @@ class Authentication(ASGIMiddleware):
         self._deps = deps
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        if scope["route_handler"].opt.get("need") != PUBLIC and scope.get("method") != "OPTIONS":
+        if scope["route_handler"].opt.get("need") != PUBLIC:
             scope["auth"] = await self._caller(_bearer(scope))
         await next_app(scope, receive, send)
 
