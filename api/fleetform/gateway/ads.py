@@ -32,6 +32,7 @@ class AdsServer:
         self._connections: set[_Connection] = set()
         self._published = asyncio.Event()
         self._acknowledged = 0
+        self._stopping = False
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
@@ -44,8 +45,12 @@ class AdsServer:
 
     async def stop(self) -> None:
         """End the streams and close the socket. The Envoys go on with what they have."""
+        self._stopping = True
+        self._published.set()
+        for connection in self._connections:
+            connection.close()
         if self._server is not None:
-            await self._server.stop(grace=None)
+            await self._server.stop(grace=1)
             self._server = None
         self._socket.unlink(missing_ok=True)
 
@@ -80,6 +85,8 @@ class AdsServer:
     async def serve(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """One Envoy's stream, until it ends."""
         await self._published.wait()
+        if self._stopping:
+            return
         connection = _Connection(Stream(self._catalogue))
         self._connections.add(connection)
         reader = asyncio.create_task(self._read(requests, connection))
@@ -102,8 +109,7 @@ class AdsServer:
                     connection.stream.receive(request)
                     connection.wake.set()
         finally:
-            connection.ended = True
-            connection.wake.set()
+            connection.close()
 
 
 class _Connection:
@@ -111,6 +117,11 @@ class _Connection:
         self.stream = stream
         self.wake = asyncio.Event()
         self.ended = False
+
+    def close(self) -> None:
+        """Make `serve` return."""
+        self.ended = True
+        self.wake.set()
 
 
 class _Servicer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignore[misc]  # generated without types
