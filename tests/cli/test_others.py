@@ -154,6 +154,14 @@ def test_replicas_and_logs(shell: Shell) -> None:
     assert json.loads(shell("logs", "--endpoint", "prod", "--replica", "r-1", "--output", "json").stdout)[0]["lines"] == ["hello from r-1"]
 
 
+def test_logs_of_a_replica_find_its_endpoint(shell: Shell) -> None:
+    shell.api.on("GET", f"{ACME}/endpoints", (200, bodies.page(bodies.endpoint(name="other"), bodies.endpoint(name="prod"))))
+    shell.api.on("GET", f"{ACME}/endpoints/prod/replicas/r-1/log", (200, {"replica_id": "r-1", "lines": ["hello"]}))
+    assert shell("logs", "--replica", "r-1").stdout == "hello\n"
+    assert "no endpoint of the project has a replica 'r-9'" in shell("logs", "--replica", "r-9", status=1).stderr
+    assert "--endpoint" in shell("logs", status=2).stderr
+
+
 def test_logs_of_an_endpoint_without_replicas_say_where_to_look(shell: Shell) -> None:
     shell.api.on("GET", f"{ACME}/endpoints/prod/replicas", (200, bodies.page()))
     assert "endpoint events prod" in shell("logs", "--endpoint", "prod", status=1).stderr
