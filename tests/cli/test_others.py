@@ -52,6 +52,7 @@ def test_a_full_quota_tells_its_holders_and_the_remedy(shell: Shell) -> None:
     body = problem(409, "quota-exceeded", "the quota is full", free=0, holders=[{"endpoint": "prod", "replicas": 3}])
     shell.api.on("PUT", f"{ACME}/quotas/gpu-a10-1x", (409, body))
     stderr = shell(*["quota", "set", "--instance-type", "gpu-a10-1x", "--max-replicas", "1"], status=1).stderr
+    assert "free: 0" in stderr
     assert "holders: endpoint=prod replicas=3" in stderr
     assert "fleetform quota set" in stderr
 

@@ -47,7 +47,7 @@ def verb(
             command = decorate_with(command)
         lines = (f"    {line}" if line.startswith(" ") else f"  fleetform {line}" for line in examples)
         text = (function.__doc__ or "") + EXAMPLES + "\n".join(lines)
-        return group.command(name, help=text, no_args_is_help=False)(command)
+        return group.command(name, help=text)(command)
 
     return decorate
 

@@ -156,4 +156,4 @@ def _replicas(found: types.Endpoint) -> str:
 
 
 def _split(found: types.Endpoint) -> list[str]:
-    return [f"{name}={100 if v.weight is None or not isinstance(v.weight, int) else v.weight}" for name, v in found.spec.variants.items()]
+    return [f"{name}={v.weight if isinstance(v.weight, int) else 100}" for name, v in found.spec.variants.items()]

@@ -13,8 +13,6 @@ from fleetform_sdk import (
     FleetformError,
     InvalidSplit,
     RolloutFailed,
-    VerificationFailed,
-    WaitTimeout,
 )
 
 REMEDIES = {
@@ -50,14 +48,14 @@ def told(ctx: click.Context, fields: Mapping[str, str]) -> Iterator[None]:
         raise Refused(f"{error}\nIs it running? `fleetform status` tells, `fleetform up` starts it on this machine.") from error
     except RolloutFailed as error:
         raise Refused(f"{error}\nWhat served before still does. Change the spec, or try again with --retry.") from error
-    except (VerificationFailed, WaitTimeout, FleetformError) as error:
+    except FleetformError as error:
         raise Refused(str(error)) from error
 
 
 def _refusal(error: APIStatusError, fields: Mapping[str, str]) -> str:
     lines = [_field(problem, fields) for problem in error.errors] or [error.detail or error.title or str(error)]
     for name, value in error.extensions.items():
-        if value and name not in ("request_id", "reason"):
+        if value not in (None, "", [], {}):
             lines.append(f"  {name}: {_listed(value)}")
     remedy = REMEDIES.get(error.kind)
     if remedy:
