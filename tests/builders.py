@@ -5,6 +5,9 @@ from datetime import UTC, datetime
 from fleetform.domain.endpoint import EffectiveEndpoint, EffectiveVariant
 from fleetform.domain.machine import Device, HostCapacity, Shape
 from fleetform.domain.model import Manifest, ManifestFile, ModelFormat, Task
+from fleetform.domain.protocol import StartReplica
+from fleetform.domain.replica import Member
+from fleetform.domain.rollout import Track
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 GPU_SHAPE = Shape(cpu_millis=4000, memory_mib=16_384, accelerator="a10", accelerator_count=1, accelerator_memory_mib=22_000)
@@ -56,4 +59,33 @@ def effective_endpoint(
         bake_s=bake_s,
         retry=retry,
         logging_content="redacted",
+    )
+
+
+def a_track(variant: str = "v1", manifest: Manifest | None = None) -> Track:
+    return Track(
+        track_id=f"{variant}.00000000",
+        variant=variant,
+        model_version=f"m:{variant}",
+        artifact=f"file:///models/{variant}",
+        manifest=manifest or a_manifest(),
+        engine="vllm",
+        instance_type="cpu-small",
+        shape=CPU_SHAPE,
+    )
+
+
+def a_start_command(replica_id: str = "r1", host: str = "host-1", track: Track | None = None) -> StartReplica:
+    return StartReplica(
+        replica_id=replica_id,
+        project="acme",
+        endpoint="chat",
+        generation=1,
+        nonce="n",
+        served_name="chat",
+        track=track or a_track(),
+        prefixes=(),
+        members=(Member(host=host),),
+        start_timeout_s=60,
+        request_timeout_s=60,
     )

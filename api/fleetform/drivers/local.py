@@ -6,7 +6,7 @@ from typing import TypeVar
 import httpx2
 import msgspec
 
-from fleetform.domain.machine import Shape
+from fleetform.domain.machine import HostCapacity, Shape
 from fleetform.domain.protocol import (
     OLDEST_PROTOCOL_VERSION,
     PROTOCOL_VERSION,
@@ -38,28 +38,26 @@ class LocalDriver:
 
     def __init__(self, socket: Path) -> None:
         self._socket = socket
-        self._name: str | None = None
+        self._capacity: HostCapacity | None = None
         transport = httpx2.AsyncHTTPTransport(uds=str(socket))
         timeout = httpx2.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
         self._client = httpx2.AsyncClient(transport=transport, base_url="http://host", timeout=timeout)
 
     async def hosts(self) -> tuple[str, ...]:
         """The one host; HostUnreachable until it has told its name for the first time."""
-        if self._name is None:
-            self._name = (await self._observe(0, 0.0)).host
-        return (self._name,)
+        return ((await self._known()).host,)
 
     async def observe(self, host: str, since: int, wait_s: float) -> HostReport:
         return await self._observe(since, wait_s)
 
     async def reserve(self, replica_id: str, shape: Shape, preference: Member) -> Grant:
-        """The preference, when it is this host and its devices: the worker's ledger is asked again at the start."""
-        report = await self._observe(0, 0.0)
-        if preference.host != report.host:
-            return Refused(reason="UnknownHost", message=f"this machine is {report.host}, not {preference.host}")
-        unknown = set(preference.devices) - {device.uuid for device in report.capacity.devices}
+        """The preference, when it is this host and its devices: the worker's ledger looks again at the start."""
+        capacity = await self._known()
+        if preference.host != capacity.host:
+            return Refused(reason="UnknownHost", message=f"this machine is {capacity.host}, not {preference.host}")
+        unknown = set(preference.devices) - {device.uuid for device in capacity.devices}
         if unknown:
-            return Refused(reason="UnknownDevice", message=f"{report.host} has no device {', '.join(sorted(unknown))}")
+            return Refused(reason="UnknownDevice", message=f"{capacity.host} has no device {', '.join(sorted(unknown))}")
         return Members(members=(preference,))
 
     async def release(self, replica_id: str) -> None:
@@ -77,12 +75,17 @@ class LocalDriver:
     async def close(self) -> None:
         await self._client.aclose()
 
+    async def _known(self) -> HostCapacity:
+        """What the host offered when it was last heard; asked for when it never was."""
+        return self._capacity or (await self._observe(0, 0.0)).capacity
+
     async def _observe(self, since: int, wait_s: float) -> HostReport:
         path = f"/v1/observe?since={since}&wait_s={wait_s}"
         report = await self._ask("GET", path, _REPORT, timeout_s=wait_s + OBSERVE_GRACE_S)
         if not OLDEST_PROTOCOL_VERSION <= report.protocol_version <= PROTOCOL_VERSION:
             spoken = f"{OLDEST_PROTOCOL_VERSION} to {PROTOCOL_VERSION}"
             raise HostUnreachable(f"the host speaks protocol version {report.protocol_version}; this server speaks {spoken}")
+        self._capacity = report.capacity
         return report
 
     async def _ask(
