@@ -140,7 +140,7 @@ def status_error(status_code: int, body: object, *, request_id: str | None = Non
 
 
 class RolloutFailed(FleetformError):
-    """The wanted state of an endpoint will not be reached; what served before still does.
+    """The wanted state of an endpoint will not be reached; what served before, if anything did, still does.
 
     reason: of the condition that ended the wait, such as `RolledBack`. evidence: the server's sentences and log lines.
     """

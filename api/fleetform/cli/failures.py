@@ -47,7 +47,8 @@ def told(ctx: click.Context, fields: Mapping[str, str]) -> Iterator[None]:
     except APIConnectionError as error:
         raise Refused(f"{error}\nIs it running? `fleetform status` tells, `fleetform up` starts it on this machine.") from error
     except RolloutFailed as error:
-        raise Refused(f"{error}\nWhat served before still does. Change the spec, or try again with --retry.") from error
+        again = f"fleetform endpoint update --name {error.endpoint.metadata.name} --retry TEXT"
+        raise Refused(f"{error}\nChange the spec, or try the same again with any new text: `{again}`.") from error
     except FleetformError as error:
         raise Refused(str(error)) from error
 
