@@ -76,7 +76,6 @@ def clean_environment(launch: Launch, environ: Mapping[str, str] = os.environ) -
         "TMPDIR": str(launch.scratch),
         "NO_COLOR": "1",
         "PYTHONUNBUFFERED": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
         "OMP_NUM_THREADS": str(launch.cpu_threads),
         "CUDA_VISIBLE_DEVICES": ",".join(launch.devices),
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
