@@ -33,6 +33,7 @@ class World:
         self.models = stack.home / "models"
         self.key_file = stack.home / "app.key"
         self.terraform = Terraform(stack.home / "terraform", stack.environment)
+        self.rows_at_first = asyncio.run(_counts(self))
 
     def configure(self, version: str, *, embeddings: bool = True) -> None:
         self.terraform.write(configuration(self.models, self.key_file, version, embeddings=embeddings))
@@ -131,7 +132,11 @@ def test_a_changed_version_moves_traffic_without_a_lost_request(world: World) ->
 def test_no_secret_stands_anywhere(world: World) -> None:
     secrets = {world.key.rpartition(".")[2], world.stack.environment["FLEETFORM_TOKEN"].rpartition(".")[2]}
     plan = world.terraform.run("show", "-json")
-    texts = {"plan": plan, "terraform output": "\n".join(world.terraform.output), "rows": "\n".join(_rows(world))}
+    texts = {
+        "plan": plan,
+        "terraform output": "\n".join(world.terraform.output),
+        "rows": "\n".join(row for table in world.rows_at_first for row in _rows(world, table)),
+    }
     for path in [*world.stack.home.glob("terraform/*tfstate*"), *world.stack.home.glob("**/*.log"), *world.stack.home.glob("host/**/*")]:
         if path.is_file():
             texts[str(path)] = path.read_text(errors="replace")
@@ -146,10 +151,12 @@ def test_destroy_leaves_nothing_but_history(world: World) -> None:
     world.terraform.destroy(timeout_s=300)
     assert world.engines() == {}
     assert list(world.stack.run.glob("r-*")) == []
+    history = {"event", "endpoint", "model_version", "lease", "host", "change"}
     rows = asyncio.run(_counts(world))
-    kept = {"event", "endpoint", "model_version", "project", "role_binding", "instance_type", "lease", "host", "change", "migration"}
-    assert {table for table, count in rows.items() if count} - kept <= {"token", "credential"}
-    assert rows["replica"] == rows["reservation"] == rows["device_reservation"] == rows["quota"] == 0
+    assert {table: count for table, count in rows.items() if table not in history} == {
+        table: count for table, count in world.rows_at_first.items() if table not in history
+    }
+    assert _rows(world, "endpoint", "deleted_at IS NULL") + _rows(world, "model_version", "deleted_at IS NULL") == []
 
 
 def _ready(world: World) -> bool:
@@ -161,16 +168,13 @@ def _url(world: World) -> str:
     return postgres.url(load(world.stack.variables))
 
 
-def _rows(world: World) -> list[str]:
+def _rows(world: World, table: str, where: str = "true") -> list[str]:
+    """The rows of table as text."""
+
     async def read() -> list[str]:
         connection = await asyncpg.connect(_url(world))
         try:
-            tables = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-            found = []
-            for table in tables:
-                name = table["tablename"]
-                found += [row["row"] for row in await connection.fetch(f'SELECT t::text AS row FROM "{name}" t')]
-            return found
+            return [row["row"] for row in await connection.fetch(f'SELECT t::text AS row FROM "{table}" t WHERE {where}')]
         finally:
             await connection.close()
 
