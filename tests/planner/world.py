@@ -40,7 +40,7 @@ class World:
     """One endpoint and everything around it.
 
     broken: variant → why its starts fail. quota, booked: of the endpoint's instance type. away: hosts that do not answer.
-    deaf: the proxy acknowledges nothing while it is set.
+    deaf: the proxy acknowledges nothing while it is set. born: ids of all replicas there ever were, in order.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class World:
         self.broken: dict[str, FailureReason] = {}
         self.away: set[str] = set()
         self.deaf = False
-        self.sent: list[Action] = []
+        self.born: list[str] = []
         self._seeds = itertools.count()
 
     def put(self, effective: EffectiveEndpoint) -> None:
@@ -165,9 +165,9 @@ class World:
         return dict(+found)
 
     def _do(self, action: Action) -> None:
-        self.sent.append(action)
         match action:
             case Reserve():
+                self.born.append(action.replica.replica_id)
                 self.rows[action.replica.replica_id] = action.replica
                 self.reservations[action.replica.replica_id] = action.reservation
             case Move():
@@ -215,9 +215,10 @@ class World:
             self.seen[seen.replica_id] = msgspec.structs.replace(seen, state=S.EXITED, exit_code=0)
 
 
-def a_version(name: str) -> VersionFacts:
-    """A verified version `m:<name>`."""
-    return VersionFacts(uid=f"uid-{name}", ref=f"m:{name}", artifact=f"file:///m/{name}", manifest=a_manifest(f"d-{name}"), verified=True)
+def a_version(name: str, verified: bool | None = True) -> VersionFacts:
+    """A version `m:<name>`, which is verified unless said otherwise."""
+    manifest = a_manifest(f"d-{name}") if verified else None
+    return VersionFacts(uid=f"uid-{name}", ref=f"m:{name}", artifact=f"file:///m/{name}", manifest=manifest, verified=verified)
 
 
 def _variant(replica: Replica) -> str:
