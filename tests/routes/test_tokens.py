@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from fleetform.domain.access import Role
-from fleetform.store import credentials
+from fleetform.store import fleet
 from tests.control_api import Api
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
@@ -65,9 +65,9 @@ async def test_a_revoked_credential_is_refused_and_told_to_the_gateways(acme: Ap
     assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
     assert "revoked" in refused.json()["detail"]
     assert (await acme.as_(other["secret"]).get("/region")).status_code == 200
-    assert set(await credentials.revoked(acme.clock())) == {minted["id"]}
+    assert set(await fleet.revoked(acme.clock())) == {minted["id"]}
     acme.clock.move(days=31)
-    assert await credentials.revoked(acme.clock()) == {}
+    assert await fleet.revoked(acme.clock()) == {}
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ async def test_deleting_a_token_revokes_and_unbinds(acme: Api) -> None:
     assert (await acme.delete(TOKEN)).status_code == 204
     assert (await acme.get(TOKEN)).status_code == 404
     assert (await acme.as_(minted["secret"]).get("/region")).status_code == 401
-    assert set(await credentials.revoked(acme.clock())) == {minted["id"]}
+    assert set(await fleet.revoked(acme.clock())) == {minted["id"]}
     assert (await acme.get("/projects/other/role-bindings")).json()["items"] == []
 
 

@@ -116,12 +116,6 @@ async def revoke_all(token_uid: UUID, now: datetime) -> None:
     await changes.access()
 
 
-async def revoked(now: datetime) -> dict[str, int]:
-    """What the gateways must refuse: credential id → Unix seconds of its end, for those that have not ended by themselves."""
-    found = await database.rows("SELECT jti, expires_at FROM credential WHERE revoked_at IS NOT NULL AND expires_at > {}", now)
-    return {row["jti"]: int(row["expires_at"].timestamp()) for row in found}
-
-
 async def live(token_uids: list[UUID], now: datetime) -> dict[UUID, list[tuple[CredentialInfo, Scope]]]:
     """The live credentials of each token, oldest first, with what they were minted with."""
     found = await database.rows(
