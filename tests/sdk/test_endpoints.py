@@ -93,6 +93,19 @@ def test_a_wait_ends_with_its_time_and_tells_where_things_stand() -> None:
     assert isinstance(caught.value.resource, sdk.types.Endpoint)
 
 
+def test_a_wait_outlives_a_restart_of_the_server() -> None:
+    away = [httpx2.ConnectError("refused")] * 9 + [(503, problem(503, "unavailable", "the database is away"))] * 3
+    api = FakeApi().on("GET", PATH, (200, starting()), *away, (200, bodies.endpoint()))
+    assert api.client().endpoints.wait_until_ready("prod", generation=1).status.ready
+
+
+def test_a_wait_does_not_outlive_a_server_that_stays_away() -> None:
+    api = FakeApi().on("GET", PATH, httpx2.ConnectError("refused"))
+    with pytest.raises(sdk.APIConnectionError):
+        api.client(max_retries=0).endpoints.wait_until_ready("prod", generation=1)
+    assert len(api.requests) == 30
+
+
 def test_delete_and_wait() -> None:
     gone = (404, problem(404, "not-found", "no endpoint 'prod'"))
     api = FakeApi().on("DELETE", PATH, (202, bodies.endpoint())).on("GET", PATH, (200, bodies.endpoint()), gone)

@@ -45,7 +45,7 @@ class AsyncModelVersions(AsyncResource):
         while True:
             began = time.monotonic()
             call = operations.get_model_version(project=where, model=model, version=version, wait_for="ready", timeout_s=_readiness.POLL_S)
-            found = await self._transport.send(call)
+            found = await self._poll(call)
             match _readiness.version_verdict(found):
                 case _readiness.Ready():
                     return found

@@ -9,12 +9,14 @@ import msgspec
 from fleetform_sdk import _environment
 from fleetform_sdk._async.transport import AsyncTransport
 from fleetform_sdk._call import Call
-from fleetform_sdk._errors import PreconditionFailedError
+from fleetform_sdk._errors import APIConnectionError, InternalServerError, PreconditionFailedError
 from fleetform_sdk._readiness import POLL_S
 
 T = TypeVar("T")
 UPDATE_ATTEMPTS = 5
 """How often a read-change-write starts anew when somebody else was faster."""
+OUTAGE_POLLS = 30
+"""How many polls in a row may find no server before a wait gives up: about a minute and a half."""
 
 Change = Callable[[dict[str, Any]], Mapping[str, Any]]
 """From a spec as JSON to the wanted one; may be called more than once."""
@@ -50,6 +52,18 @@ class AsyncResource:
                 if attempt == UPDATE_ATTEMPTS:
                     raise
                 attempt += 1
+
+    async def _poll(self, call: Call[T]) -> T:
+        """The answer to a poll. A server that is away, as during its restart, is waited for through OUTAGE_POLLS polls."""
+        missed = 0
+        while True:
+            try:
+                return await self._transport.send(call)
+            except (APIConnectionError, InternalServerError):
+                missed += 1
+                if missed == OUTAGE_POLLS:
+                    raise
+            await self._transport.sleep(POLL_S)
 
     async def _rest_of_poll(self, began: float) -> None:
         """Wait as long as a long poll would have, when the server answered at once and the wait is not over."""

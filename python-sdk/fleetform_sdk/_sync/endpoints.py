@@ -99,7 +99,7 @@ class Endpoints(Resource):
         while True:
             began = time.monotonic()
             call = operations.get_endpoint(project=where, name=name, wait_for="ready", generation=generation, timeout_s=_readiness.POLL_S)
-            endpoint = self._transport.send(call)
+            endpoint = self._poll(call)
             if on_progress is not None and endpoint.status.revision != seen:
                 on_progress(endpoint)
             seen = endpoint.status.revision
@@ -123,7 +123,7 @@ class Endpoints(Resource):
             began = time.monotonic()
             call = operations.get_endpoint(project=where, name=name, wait_for="deleted", timeout_s=_readiness.POLL_S)
             try:
-                endpoint = self._transport.send(call)
+                endpoint = self._poll(call)
             except NotFoundError:
                 return
             if on_progress is not None and endpoint.status.revision != seen:
