@@ -26,6 +26,9 @@ OAPI_CODEGEN = "github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen"
 TFPLUGINDOCS = "github.com/hashicorp/terraform-plugin-docs/cmd/tfplugindocs"
 
 
+GOLDEN_PLANS = "tests/planner/golden"
+
+
 class Target(NamedTuple):
     """name: for people. paths: the files and folders that are made, and nothing else stands in. make: writes them below a root."""
 
@@ -83,6 +86,13 @@ def docs(into: Path) -> None:
     (folder / "command-line.md").write_text(docs_pages.command_line())
 
 
+def golden_plans(into: Path) -> None:
+    """The stories that the planner's tests tell."""
+    folder = into / GOLDEN_PLANS
+    folder.mkdir(parents=True)
+    subprocess.run([sys.executable, "-m", "tests.planner.golden", str(folder)], cwd=ROOT, check=True)
+
+
 def _go_tool(into: Path, package: str) -> Path:
     """A tool of the provider's tools module, built into a folder beside what is made."""
     folder = into / "bin"
@@ -110,5 +120,6 @@ ALL: tuple[Target, ...] = (
     Target("Go client", (GO_CLIENT,), provider_client),
     Target("Terraform provider's documentation", ("provider-go-shim/docs",), provider_docs),
     Target("Pages of docs/", ("docs/replica-life-cycle.md", "docs/command-line.md"), docs),
+    Target("Golden plans", (GOLDEN_PLANS,), golden_plans),
 )
 """In the order they are made."""

@@ -1,5 +1,6 @@
-"""Whole stories as readable text, one paragraph per plan. `python -m tests.planner.golden` rewrites the files of golden/."""
+"""Whole stories as readable text, one paragraph per plan. `python -m tests.planner.golden [FOLDER]` rewrites the files of golden/."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -124,9 +125,9 @@ def _line(action: Action, names: dict[str, str]) -> str:
 
 
 def main() -> None:
-    FOLDER.mkdir(exist_ok=True)
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
     for name, story in STORIES.items():
-        (FOLDER / f"{name}.txt").write_text("\n".join(story()) + "\n")
+        (folder / f"{name}.txt").write_text("\n".join(story()) + "\n")
 
 
 if __name__ == "__main__":
