@@ -164,14 +164,24 @@ class ArtifactCache:
         if missing:
             paths = _paths_by_hash(missing)
             wanted = [file for file in missing if file.path == paths[file.sha256][0]]
-            layout.make_room(sum(f.size - _size(layout.partial(manifest.digest, f.sha256)) for f in wanted), keep=manifest.digest)
+
+            def outstanding() -> int:
+                """Bytes still to come."""
+                left = [f for f in wanted if not (staged / f.path).exists()]
+                return sum(f.size - _size(layout.partial(manifest.digest, f.sha256)) for f in left)
+
+            layout.make_room(outstanding(), keep=manifest.digest)
             tally = Tally("fetch", sum(file.size for file in wanted), progress)
 
             def fetch(file: ManifestFile, part: Stop) -> None:
                 kept = self._receive(manifest, file, source, part, tally)
                 layout.publish_blob(kept, file.sha256, [staged / path for path in paths[file.sha256]])
 
-            side_by_side([partial(fetch, file) for file in wanted], stop)
+            try:
+                side_by_side([partial(fetch, file) for file in wanted], stop)
+            except CacheFull as error:
+                # The file that met the end of the disk says little: the whole artifact's need does.
+                raise layout.full(outstanding()) from error
         layout.publish_folder(staged, layout.model(manifest.digest))
         self._hashed_at[layout.model(manifest.digest)] = time.monotonic()
 

@@ -133,13 +133,17 @@ class Layout:
             if self._room() >= needed_bytes:
                 return
         self._drop_abandoned()
+        if self._room() < needed_bytes:
+            raise self.full(needed_bytes)
+
+    def full(self, needed_bytes: int) -> CacheFull:
+        """The error that says how much more is needed, and how much there is."""
         free = max(0, self._room())
-        if free < needed_bytes:
-            raise CacheFull(
-                f"the artifact cache needs {needed_bytes} bytes more and has {free}; everything else in it is in use",
-                needed_bytes=needed_bytes,
-                free_bytes=free,
-            )
+        return CacheFull(
+            f"the artifact cache needs {needed_bytes} bytes more, {free} are free, and all that is left in it is in use",
+            needed_bytes=needed_bytes,
+            free_bytes=free,
+        )
 
     def _room(self) -> int:
         free = self._free_bytes() - self._reserve_bytes
