@@ -25,7 +25,6 @@ GO_CLIENT = "provider-go-shim/internal/client/gen"
 OAPI_CODEGEN = "github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen"
 TFPLUGINDOCS = "github.com/hashicorp/terraform-plugin-docs/cmd/tfplugindocs"
 
-
 GOLDEN_PLANS = "tests/planner/golden"
 
 
