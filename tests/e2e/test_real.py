@@ -4,7 +4,6 @@ One stack and its engines serve every test of this file, in order: starting vLLM
 """
 
 import asyncio
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -124,7 +123,7 @@ def test_a_changed_version_moves_traffic_without_a_lost_request(world: World) ->
         until("the old engine is gone", lambda: before - set(world.engines()), timeout_s=120)
         load.answer_at_least(5)
     assert load.lost == []
-    live = json.loads(world.stack.fleetform("endpoint", "get", "chat", "--project", PROJECT, "--output", "json"))["status"]["live"]
+    live = world.stack.answer("endpoint", "get", "chat", "--project", PROJECT)["status"]["live"]
     assert live["variants"]["main"]["model_version"] == "tiny-chat:v2"
     assert world.terraform.plan_is_empty()
 
@@ -160,8 +159,7 @@ def test_destroy_leaves_nothing_but_history(world: World) -> None:
 
 
 def _ready(world: World) -> bool:
-    text = world.stack.fleetform("endpoint", "get", "chat", "--project", PROJECT, "--output", "json")
-    return bool(json.loads(text)["status"]["ready"])
+    return bool(world.stack.answer("endpoint", "get", "chat", "--project", PROJECT)["status"]["ready"])
 
 
 def _url(world: World) -> str:

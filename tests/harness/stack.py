@@ -1,5 +1,6 @@
 """`fleetform up` in a home of its own: embedded PostgreSQL, server, host process, Envoy, real engines."""
 
+import json
 import os
 import shutil
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from fleetform.settings import run_dir
 from tests.harness.ports import free_ports
@@ -68,10 +70,16 @@ class Stack:
         return done.stdout
 
     def fleetform(self, *words: str, fails: bool = False, timeout_s: float = 300) -> str:
-        """Run a client verb; its output."""
+        """Run a client verb; all that it prints."""
         done = self._run(*words, timeout_s=timeout_s)
         assert (done.returncode != 0) == fails, f"fleetform {' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
         return done.stdout + done.stderr
+
+    def answer(self, *words: str) -> Any:
+        """What a client verb prints on standard output as JSON."""
+        done = self._run(*words, "--output", "json", timeout_s=60)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
 
     def processes(self, *words: str) -> dict[int, str]:
         """Living processes whose command line or environment belongs to this home, and whose command line holds all of words."""
