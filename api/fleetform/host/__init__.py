@@ -13,7 +13,8 @@ worker.py          wires the parts
 api.py             the protocol over HTTP on a Unix socket
 commands.py, fence.py  epochs, command ids, what each command did
 board.py           what the host knows, numbered for its readers
-replicas.py, replica.py, starting.py   replicas and the life of each
+replicas.py, replica.py, starting.py, ending.py   replicas, the life of each, its steps
+parts.py           what all replicas share
 record.py, exits.py, oom.py, probe.py  a replica's record, its end, the evidence for its end, the proof that it serves
 verifications.py   artifacts being verified
 ledger.py          cores, memory, devices
