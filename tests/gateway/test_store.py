@@ -121,7 +121,7 @@ def test_a_disk_that_refuses_changes_nothing(tmp_path: Path, monkeypatch: pytest
         real(descriptor, data[:7], offset)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store_module.os, "pwrite", refuse)
+    monkeypatch.setattr(os, "pwrite", refuse)
     with pytest.raises(OSError, match="No space"):
         store.publish(change(4))
     assert store.snapshot == history[-1]
@@ -164,7 +164,7 @@ def test_one_change_among_a_thousand_endpoints_is_cheap(tmp_path: Path, monkeypa
     store = SnapshotStore(tmp_path)
     store.publish(full(1000))
     base = (tmp_path / "snapshot.json").stat().st_mtime_ns
-    monkeypatch.setattr(store_module.os, "fdatasync", lambda descriptor: None)
+    monkeypatch.setattr(os, "fdatasync", lambda descriptor: None)
     begun = time.process_time()
     for version in range(2, 102):
         store.publish(change(version, f"e{version}"))

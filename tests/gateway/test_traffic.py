@@ -82,7 +82,7 @@ def test_a_loopback_port(gateway: Gateway) -> None:
     (port,) = free_ports(1)
     process = child([*STUB, "--port", str(port), "--served-name", "by-port", "--instance", "port"], gateway.log)
     try:
-        until("the stub listens", lambda: socket.create_connection(("127.0.0.1", port)).close() is None)
+        until("the stub listens", lambda: listens(port))
         gateway.publish(a_route("by-port", a_track("v1", 100, Loopback(port=port))))
         assert ask(gateway, "by-port", 20) == {"port": 20}
     finally:
@@ -251,6 +251,11 @@ def test_queue_full(gateway: Gateway, engines: tuple[EchoEngine, EchoEngine]) ->
     stream(gateway, "narrow", 0.01, first=second)
     assert seen[0].code == "queue_full"
     assert seen[0].response.headers["retry-after"]
+
+
+def listens(port: int) -> bool:
+    with socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
 
 
 def kill(stub: StubProcess) -> None:

