@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
@@ -18,10 +19,15 @@ import (
 
 const address = "fleetform_endpoint.this"
 
-// endpointConfig is an endpoint with everything that it needs: versions v1 and v2 of model, and room for eight replicas.
-func endpointConfig(project, model, body string) string {
-	version := func(name string) string {
-		return fmt.Sprintf(`
+// endpointConfig is an endpoint with everything that it needs: versions of model, v1 and v2 unless others are named, and room for eight
+// replicas.
+func endpointConfig(project, model, body string, versions ...string) string {
+	if len(versions) == 0 {
+		versions = []string{"v1", "v2"}
+	}
+	var registered strings.Builder
+	for _, name := range versions {
+		fmt.Fprintf(&registered, `
 		resource "fleetform_model_version" %q {
 		  project   = fleetform_project.this.name
 		  model     = %q
@@ -29,6 +35,7 @@ func endpointConfig(project, model, body string) string {
 		  artifact  = "s3://models/%s/%s/"
 		  framework = "pytorch"
 		  runtime   = "cpu"
+		  lifecycle { create_before_destroy = true }
 		}`, name, model, name, model, name)
 	}
 	return fmt.Sprintf(`
@@ -46,7 +53,7 @@ func endpointConfig(project, model, body string) string {
 		  project       = fleetform_project.this.name
 		  instance_type = fleetform_quota.this.instance_type
 		  %s
-		}`, project, project, body) + version("v1") + version("v2")
+		}`, project, project, body) + registered.String()
 }
 
 // quick steps through a rollout without holding.

@@ -66,7 +66,7 @@ func TestModelVersion(t *testing.T) {
 			unchanged(registered),
 			{ // disappears
 				PreConfig: through(t, func(ctx context.Context) error {
-					_, err := server.api.ModelVersions.Delete(ctx, key)
+					_, err := server.api.ModelVersions.Withdraw(ctx, key)
 					return err
 				}),
 				Config: registered, ConfigPlanChecks: action(address, plancheck.ResourceActionCreate),
@@ -87,7 +87,7 @@ func TestARefusedVersionFailsAtOnceAndCanBeCorrected(t *testing.T) {
 			},
 			{
 				Config:           versionConfig("refused-test", "v1", "s3://models/clean/", ""),
-				ConfigPlanChecks: action(address, plancheck.ResourceActionReplace),
+				ConfigPlanChecks: action(address, plancheck.ResourceActionCreate),
 			},
 			unchanged(versionConfig("refused-test", "v1", "s3://models/clean/", "")),
 		},

@@ -116,7 +116,7 @@ func TestProject(t *testing.T) {
 			},
 			{ // disappears
 				PreConfig: through(t, func(ctx context.Context) error {
-					_, err := server.api.Projects.Delete(ctx, name)
+					_, err := server.api.Projects.Withdraw(ctx, name)
 					return err
 				}),
 				Config:           config(""),
@@ -144,7 +144,7 @@ func TestAProjectInUseIsNotDestroyed(t *testing.T) {
 			},
 			{
 				PreConfig: through(t, func(ctx context.Context) error {
-					_, err := server.api.Quotas.Delete(ctx, quota)
+					_, err := server.api.Quotas.Withdraw(ctx, quota)
 					return err
 				}),
 				Config: config,

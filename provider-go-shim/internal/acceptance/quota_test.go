@@ -48,7 +48,7 @@ func TestQuota(t *testing.T) {
 			},
 			{ // disappears
 				PreConfig: through(t, func(ctx context.Context) error {
-					_, err := server.api.Quotas.Delete(ctx, key)
+					_, err := server.api.Quotas.Withdraw(ctx, key)
 					return err
 				}),
 				Config: config(5), ConfigPlanChecks: action(address, plancheck.ResourceActionCreate),
@@ -68,6 +68,26 @@ func TestTheProjectComesFromSomewhere(t *testing.T) {
 			{Config: quota, ExpectError: regexp.MustCompile(`FLEETFORM_PROJECT`)},
 			{Config: `provider "fleetform" { base_url = "nowhere" }` + "\n" + quota, ExpectError: regexp.MustCompile(`Wrong address`)},
 		},
+	})
+}
+
+func TestAProviderThatIsNotKnownYetIsOnlyNeededByTheApply(t *testing.T) {
+	config := fmt.Sprintf(`
+		resource "terraform_data" "region" { input = %q }
+		provider "fleetform" {
+		  base_url = terraform_data.region.output
+		  project  = "unknown-test"
+		}
+		resource "fleetform_project" "this" { name = "unknown-test" }
+		resource "fleetform_token" "this" {
+		  name       = "app"
+		  roles      = ["inference.invoker"]
+		  depends_on = [fleetform_project.this]
+		}
+		ephemeral "fleetform_token_credential" "this" { token = fleetform_token.this.name }`, server.BaseURL)
+	resource.ParallelTest(t, resource.TestCase{
+		ProtoV6ProviderFactories: providers,
+		Steps:                    []resource.TestStep{{Config: config}, unchanged(config)},
 	})
 }
 

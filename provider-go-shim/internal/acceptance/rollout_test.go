@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-testing/knownvalue"
 	"github.com/hashicorp/terraform-plugin-testing/plancheck"
 	"github.com/hashicorp/terraform-plugin-testing/statecheck"
+	"github.com/hashicorp/terraform-plugin-testing/terraform"
 
 	"fleetform.dev/terraform-provider-fleetform/internal/client"
 	"fleetform.dev/terraform-provider-fleetform/internal/client/gen"
@@ -18,7 +19,7 @@ import (
 
 // deleteEndpoint deletes it and waits until it is gone.
 func deleteEndpoint(ctx context.Context, key client.Key) error {
-	gone, err := server.api.Endpoints.Delete(ctx, key)
+	gone, err := server.api.Endpoints.Withdraw(ctx, key)
 	if err == nil && !gone {
 		_, err = server.api.Endpoints.AwaitGone(ctx, wait.System{}, key, startLimit)
 	}
@@ -87,6 +88,73 @@ func TestAWaitThatRunsOutIsTakenUpByTheNextApply(t *testing.T) {
 	})
 }
 
+func TestACreationThatRunsOutOfTimeKeepsTheEndpoint(t *testing.T) {
+	goesWrong(t, func(s script) { s.Engines["slow:v1"] = "hang" })
+	config := func(create string) string {
+		return endpointConfig("slow-test", "slow", serves("v1")+fmt.Sprintf("\ntimeouts = { create = %q }", create))
+	}
+	resource.ParallelTest(t, resource.TestCase{
+		ProtoV6ProviderFactories: providers,
+		Steps: []resource.TestStep{
+			{Config: config("2s"), ExpectError: regexp.MustCompile(`(?s)generation 1 is accepted and not ready.*terraform\s+untaint`)},
+			{
+				PreConfig:        func() { goesWrong(t, func(s script) { delete(s.Engines, "slow:v1") }) },
+				Config:           config("5m"),
+				ConfigPlanChecks: action(address, plancheck.ResourceActionReplace),
+			},
+			unchanged(config("5m")),
+		},
+	})
+}
+
+func TestAnEndpointThatIsCreatedBeforeItsPredecessorStays(t *testing.T) {
+	goesWrong(t, func(s script) { s.Engines["early:v1"] = "hang" })
+	key := client.Key{Project: "early-test", Name: "chat"}
+	config := func(rest string) string {
+		return endpointConfig(key.Project, "early", serves("v1")+"\nlifecycle { create_before_destroy = true }\n"+rest)
+	}
+	resource.ParallelTest(t, resource.TestCase{
+		ProtoV6ProviderFactories: providers,
+		Steps: []resource.TestStep{
+			{Config: config(`timeouts = { create = "2s" }`), ExpectError: regexp.MustCompile(`accepted and not ready`)},
+			{
+				PreConfig:        func() { goesWrong(t, func(s script) { delete(s.Engines, "early:v1") }) },
+				Config:           config(""),
+				ConfigPlanChecks: action(address, plancheck.ResourceActionReplace),
+				Check: func(*terraform.State) error {
+					_, err := server.api.Endpoints.Get(context.Background(), key)
+					return err
+				},
+			},
+			unchanged(config("")),
+		},
+	})
+}
+
+func TestAVersionThatOnlyBakesIsDeletedInTheSameApply(t *testing.T) {
+	config := func(version string, versions ...string) string {
+		return endpointConfig("baking-test", "baking", fmt.Sprintf(`
+			name     = "chat"
+			variants = { main = { model_version = fleetform_model_version.%s.ref } }
+			rollout  = { steps = [100], step_hold_s = 0, bake_s = 86400 }
+		`, version), versions...)
+	}
+	resource.ParallelTest(t, resource.TestCase{
+		ProtoV6ProviderFactories: providers,
+		Steps: []resource.TestStep{
+			{Config: config("v1", "v1")},
+			{
+				Config: config("v2", "v2"),
+				ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{
+					plancheck.ExpectResourceAction(address, plancheck.ResourceActionUpdate),
+					plancheck.ExpectResourceAction("fleetform_model_version.v1", plancheck.ResourceActionDestroy),
+				}},
+			},
+			unchanged(config("v2", "v2")),
+		},
+	})
+}
+
 func TestAcceptedDoesNotWait(t *testing.T) {
 	goesWrong(t, func(s script) { s.Engines["waiting:v1"] = "hang" })
 	config := endpointConfig("accepted-test", "waiting", serves("v1")+"\nwait_for = \"accepted\"")
@@ -125,7 +193,7 @@ func TestAVersionThatIsRefusedFailsItsEndpointAtOnce(t *testing.T) {
 			{Config: versions},
 			{
 				PreConfig: through(t, func(ctx context.Context) error {
-					_, err := server.api.ModelVersions.Delete(ctx, key)
+					_, err := server.api.ModelVersions.Withdraw(ctx, key)
 					return err
 				}),
 				Config: versions,

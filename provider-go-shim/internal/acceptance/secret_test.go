@@ -42,16 +42,16 @@ func TestNoSecretIsStored(t *testing.T) {
 		    environment = { KEY = ephemeral.fleetform_token_credential.this.secret, KEY_FILE = var.handed }
 		  }
 		}`)
-	run := terraformIn(t, folder, built(t))
-	run("plan", "-no-color", "-input=false", "-var", "handed="+handed, "-out=saved.tfplan")
-	run("show", "-no-color", "-json", "saved.tfplan")
-	run("apply", "-no-color", "-input=false", "saved.tfplan")
-	run("plan", "-no-color", "-input=false", "-var", "handed="+handed, "-detailed-exitcode")
+	terraform := terraformIn(t, folder, built(t))
+	terraform.run(t, "plan", "-no-color", "-input=false", "-var", "handed="+handed, "-out=saved.tfplan")
+	terraform.run(t, "show", "-no-color", "-json", "saved.tfplan")
+	terraform.run(t, "apply", "-no-color", "-input=false", "saved.tfplan")
+	terraform.run(t, "plan", "-no-color", "-input=false", "-var", "handed="+handed, "-detailed-exitcode")
 	secret, err := os.ReadFile(handed)
 	if err != nil || !bytes.HasPrefix(secret, []byte("cd-")) {
 		t.Fatalf("handed on was %q, %v; want a key", secret, err)
 	}
-	run("destroy", "-no-color", "-input=false", "-auto-approve", "-var", "handed="+handed)
+	terraform.run(t, "destroy", "-no-color", "-input=false", "-auto-approve", "-var", "handed="+handed)
 	searched := holdsNone(t, folder, map[string][]byte{"the minted secret": secret, "the caller's key": []byte(server.Token)})
 	for _, name := range []string{"terraform.tfstate", "terraform.tfstate.backup", "saved.tfplan", "trace.log", "output.log"} {
 		if !searched[name] {
@@ -71,31 +71,54 @@ func built(t *testing.T) string {
 	return folder
 }
 
-// terraformIn runs Terraform in folder with the provider from another, and keeps its output and its most talkative log there.
-func terraformIn(t *testing.T, folder, provider string) func(words ...string) {
+// cli is Terraform in a folder of its own, with a provider from another.
+type cli struct {
+	folder, config string
+	output         *os.File
+}
+
+// terraformIn keeps the output of Terraform, and its most talkative log, in the folder where it runs.
+func terraformIn(t *testing.T, folder, provider string) cli {
 	t.Helper()
 	config := filepath.Join(folder, "cli.tfrc")
 	write(t, config, fmt.Sprintf("provider_installation {\n  dev_overrides { \"fleetform/fleetform\" = %q }\n  direct {}\n}\n", provider))
-	program := os.Getenv("TF_ACC_TERRAFORM_PATH")
-	if program == "" {
-		program = "terraform"
-	}
 	output, err := os.Create(filepath.Join(folder, "output.log"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = output.Close() })
-	return func(words ...string) {
-		t.Helper()
-		command := exec.CommandContext(t.Context(), program, words...)
-		command.Dir = folder
-		command.Stdout, command.Stderr = output, output
-		command.Env = append(os.Environ(), "TF_CLI_CONFIG_FILE="+config, "TF_LOG=TRACE", "TF_LOG_PATH="+filepath.Join(folder, "trace.log"))
-		if err := command.Run(); err != nil {
-			said, _ := os.ReadFile(output.Name())
-			t.Fatalf("terraform %s: %v\n%s", strings.Join(words, " "), err, said)
-		}
+	return cli{folder: folder, config: config, output: output}
+}
+
+func (c cli) command(t *testing.T, words ...string) *exec.Cmd {
+	t.Helper()
+	program := os.Getenv("TF_ACC_TERRAFORM_PATH")
+	if program == "" {
+		program = "terraform"
 	}
+	command := exec.CommandContext(t.Context(), program, words...)
+	command.Dir = c.folder
+	command.Stdout, command.Stderr = c.output, c.output
+	command.Env = append(os.Environ(), "TF_CLI_CONFIG_FILE="+c.config, "TF_LOG=TRACE", "TF_LOG_PATH="+filepath.Join(c.folder, "trace.log"))
+	return command
+}
+
+// run fails the test unless the command succeeds.
+func (c cli) run(t *testing.T, words ...string) {
+	t.Helper()
+	if err := c.command(t, words...).Run(); err != nil {
+		t.Fatalf("terraform %s: %v\n%s", strings.Join(words, " "), err, c.said(t))
+	}
+}
+
+// said is all that Terraform has printed.
+func (c cli) said(t *testing.T) string {
+	t.Helper()
+	said, err := os.ReadFile(c.output.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(said)
 }
 
 // holdsNone fails for each file below folder that holds one of the secrets. It returns the names of the files that it searched.

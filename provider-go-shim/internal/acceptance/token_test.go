@@ -69,7 +69,7 @@ func TestToken(t *testing.T) {
 			},
 			{ // disappears
 				PreConfig: through(t, func(ctx context.Context) error {
-					_, err := server.api.Tokens.Delete(ctx, key)
+					_, err := server.api.Tokens.Withdraw(ctx, key)
 					return err
 				}),
 				Config: small, ConfigPlanChecks: action(address, plancheck.ResourceActionCreate),

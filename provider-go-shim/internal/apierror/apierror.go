@@ -73,6 +73,11 @@ func IsNotFound(err error) bool {
 	return hasStatus(err, http.StatusNotFound)
 }
 
+// IsConflict is true when something that is there stands in the way.
+func IsConflict(err error) bool {
+	return hasStatus(err, http.StatusConflict)
+}
+
 // IsStale is true when If-Match or If-None-Match did not hold.
 func IsStale(err error) bool {
 	return hasStatus(err, http.StatusPreconditionFailed)

@@ -127,14 +127,14 @@ func TestWhatIsThereAlreadyCanBeImported(t *testing.T) {
 }
 
 func TestKinds(t *testing.T) {
-	tests := map[int]struct{ notFound, stale, temporary bool }{
-		400: {}, 403: {}, 409: {}, 422: {}, 500: {},
+	tests := map[int]struct{ notFound, conflict, stale, temporary bool }{
+		400: {}, 403: {}, 409: {conflict: true}, 422: {}, 500: {},
 		404: {notFound: true}, 412: {stale: true},
 		408: {temporary: true}, 429: {temporary: true}, 502: {temporary: true}, 503: {temporary: true}, 504: {temporary: true},
 	}
 	for status, want := range tests {
 		err := error(&apierror.Error{Status: status})
-		if apierror.IsNotFound(err) != want.notFound || apierror.IsStale(err) != want.stale || apierror.IsTemporary(err) != want.temporary {
+		if apierror.IsNotFound(err) != want.notFound || apierror.IsConflict(err) != want.conflict || apierror.IsStale(err) != want.stale || apierror.IsTemporary(err) != want.temporary {
 			t.Errorf("status %d is told wrong", status)
 		}
 	}

@@ -182,6 +182,23 @@ func TestDelete(t *testing.T) {
 	}
 }
 
+func TestWhatWasJustCreatedIsNotDeletedAsItsOwnPredecessor(t *testing.T) {
+	s, c := start(t, says(201, quota), func(w http.ResponseWriter) { w.WriteHeader(204) })
+	if _, err := c.Quotas.Create(t.Context(), key, quota.Spec); err != nil {
+		t.Fatal(err)
+	}
+	if gone, err := c.Quotas.Delete(t.Context(), key); !gone || err != nil || len(s.seen) != 1 {
+		t.Errorf("gone %t, %v after %d calls; want no call", gone, err, len(s.seen))
+	}
+	if gone, err := c.Quotas.Withdraw(t.Context(), key); !gone || err != nil || len(s.seen) != 2 {
+		t.Errorf("gone %t, %v after %d calls; want one call more", gone, err, len(s.seen))
+	}
+	other := client.Key{Project: key.Project, Name: "cpu-small"}
+	if gone, err := c.Quotas.Delete(t.Context(), other); !gone || err != nil || len(s.seen) != 3 {
+		t.Errorf("gone %t, %v after %d calls; want one call more", gone, err, len(s.seen))
+	}
+}
+
 func TestAwaitAsksTheServerToHoldTheAnswer(t *testing.T) {
 	s, c := start(t, says(200, gen.Endpoint{}))
 	hold := client.Hold{Until: client.HoldReady, Generation: 7, For: 12500 * time.Millisecond}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 
 	"fleetform.dev/terraform-provider-fleetform/internal/apierror"
@@ -19,6 +20,7 @@ type Kind[K comparable, S, T any] struct {
 	del     func(ctx context.Context, key K) (*http.Response, error)
 	specOf  func(*T) S
 	imports func(K) string
+	made    *sync.Map
 }
 
 // Precondition is what must hold for a PUT to be obeyed; nil parts are not sent.
@@ -66,6 +68,9 @@ func (k Kind[K, S, T]) Create(ctx context.Context, key K, spec S) (*T, error) {
 	if apierror.IsStale(err) {
 		return nil, &apierror.ExistsError{Kind: k.name, ImportID: k.imports(key)}
 	}
+	if err == nil {
+		k.made.Store(key, true)
+	}
 	return made, err
 }
 
@@ -95,7 +100,18 @@ func (k Kind[K, S, T]) putUnless(ctx context.Context, key K, spec S, when Precon
 }
 
 // Delete asks for the end of a resource. True when it is gone already, false while it is being torn down.
+//
+// What this client has created stays: Terraform deletes it when a resource is created before its predecessor of the same name is
+// destroyed, or has moved to another address. The predecessor is the new resource then. Withdraw deletes it all the same.
 func (k Kind[K, S, T]) Delete(ctx context.Context, key K) (bool, error) {
+	if _, ours := k.made.Load(key); ours {
+		return true, nil
+	}
+	return k.Withdraw(ctx, key)
+}
+
+// Withdraw is Delete, of what this client has created too.
+func (k Kind[K, S, T]) Withdraw(ctx context.Context, key K) (bool, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	resp, err := k.del(ctx, key)

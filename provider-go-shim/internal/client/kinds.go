@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"net/http"
+	"sync"
 	"time"
 
 	"fleetform.dev/terraform-provider-fleetform/internal/apierror"
@@ -12,6 +13,7 @@ import (
 func projects(api *gen.Client) Kind[string, gen.ProjectSpec, gen.Project] {
 	return Kind[string, gen.ProjectSpec, gen.Project]{
 		name:    "project",
+		made:    &sync.Map{},
 		imports: func(name string) string { return name },
 		specOf:  func(p *gen.Project) gen.ProjectSpec { return p.Spec },
 		get: func(ctx context.Context, name string, _ *Hold) (*http.Response, error) {
@@ -30,6 +32,7 @@ func projects(api *gen.Client) Kind[string, gen.ProjectSpec, gen.Project] {
 func quotas(api *gen.Client) Kind[Key, gen.QuotaSpec, gen.Quota] {
 	return Kind[Key, gen.QuotaSpec, gen.Quota]{
 		name:    "quota",
+		made:    &sync.Map{},
 		imports: Key.String,
 		specOf:  func(q *gen.Quota) gen.QuotaSpec { return q.Spec },
 		get: func(ctx context.Context, key Key, _ *Hold) (*http.Response, error) {
@@ -48,6 +51,7 @@ func quotas(api *gen.Client) Kind[Key, gen.QuotaSpec, gen.Quota] {
 func tokens(api *gen.Client) Kind[Key, gen.TokenSpec, gen.Token] {
 	return Kind[Key, gen.TokenSpec, gen.Token]{
 		name:    "token",
+		made:    &sync.Map{},
 		imports: Key.String,
 		specOf:  func(t *gen.Token) gen.TokenSpec { return t.Spec },
 		get: func(ctx context.Context, key Key, _ *Hold) (*http.Response, error) {
@@ -66,6 +70,7 @@ func tokens(api *gen.Client) Kind[Key, gen.TokenSpec, gen.Token] {
 func modelVersions(api *gen.Client) Kind[ModelKey, gen.ModelVersionSpec, gen.ModelVersion] {
 	return Kind[ModelKey, gen.ModelVersionSpec, gen.ModelVersion]{
 		name:    "model version",
+		made:    &sync.Map{},
 		imports: ModelKey.String,
 		specOf:  func(v *gen.ModelVersion) gen.ModelVersionSpec { return v.Spec },
 		get: func(ctx context.Context, key ModelKey, hold *Hold) (*http.Response, error) {
@@ -88,6 +93,7 @@ func modelVersions(api *gen.Client) Kind[ModelKey, gen.ModelVersionSpec, gen.Mod
 func endpoints(api *gen.Client) Kind[Key, gen.EndpointSpec, gen.Endpoint] {
 	return Kind[Key, gen.EndpointSpec, gen.Endpoint]{
 		name:    "endpoint",
+		made:    &sync.Map{},
 		imports: Key.String,
 		specOf:  func(e *gen.Endpoint) gen.EndpointSpec { return e.Spec },
 		get: func(ctx context.Context, key Key, hold *Hold) (*http.Response, error) {

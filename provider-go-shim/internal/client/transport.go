@@ -53,7 +53,7 @@ func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastRe
 
 // RoundTrip sends one call, with its repetitions.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	req = req.Clone(req.Context())
+	req = req.Clone(tflog.MaskAllFieldValuesStrings(req.Context(), t.token))
 	req.Header.Set("Authorization", "Bearer "+t.token)
 	req.Header.Set("User-Agent", t.userAgent)
 	req.Header.Set("Accept", "application/json")

@@ -13,7 +13,6 @@ const (
 	Ready       = "Ready"
 	Progressing = "Progressing"
 	Admitted    = "Admitted"
-	Degraded    = "Degraded"
 	Verified    = "Verified"
 
 	RolledBack         = "RolledBack"

@@ -38,7 +38,8 @@ func (r *Resource) Schema(ctx context.Context, _ resource.SchemaRequest, resp *r
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "An OpenAI-compatible endpoint: which model versions serve, with what share of the traffic and how many replicas. " +
 			"Every field but `name` and `project` changes in place, under the same URL. An apply succeeds when what was asked for serves; a " +
-			"change that the server rolled back is an error, and the next plan shows what serves instead.",
+			"change that the server rolled back is an error, and the next plan shows what serves instead. A value that the server's release " +
+			"does not have is refused as `unsupported`.",
 		Attributes: attributes,
 	}
 }

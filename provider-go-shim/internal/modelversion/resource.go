@@ -67,7 +67,8 @@ func (r *Resource) ModifyPlan(ctx context.Context, req resource.ModifyPlanReques
 	}
 }
 
-// Create registers the version and waits until its artifact is verified.
+// Create registers the version and waits until its artifact is verified. A version that is refused is withdrawn: it would stand in the
+// way of its own correction, since it is immutable.
 func (r *Resource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
 	var plan model
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
@@ -75,8 +76,7 @@ func (r *Resource) Create(ctx context.Context, req resource.CreateRequest, resp 
 		return
 	}
 	key := plan.key()
-	// The same registration a second time is no change, so an earlier call whose answer was lost needs no import.
-	version, err := r.scope.Client.ModelVersions.Replace(ctx, key, plan.toSpec(), 0)
+	version, err := r.scope.Client.ModelVersions.Create(ctx, key, plan.toSpec())
 	if err != nil {
 		resp.Diagnostics.Append(apierror.Diagnostics("Cannot register model version "+key.String(), err, req.Plan.Schema)...)
 		return
@@ -84,8 +84,15 @@ func (r *Resource) Create(ctx context.Context, req resource.CreateRequest, resp 
 	resp.Diagnostics.Append(resp.State.Set(ctx, fromAPI(key, version))...)
 	version, diags := r.awaitVerified(ctx, key)
 	resp.Diagnostics.Append(diags...)
-	if version != nil {
-		resp.Diagnostics.Append(resp.State.Set(ctx, fromAPI(key, version))...)
+	if version == nil {
+		return
+	}
+	resp.Diagnostics.Append(resp.State.Set(ctx, fromAPI(key, version))...)
+	if judge(version) != wait.Failed {
+		return
+	}
+	if gone, err := r.scope.Client.ModelVersions.Withdraw(ctx, key); err == nil && gone {
+		resp.State.RemoveResource(ctx)
 	}
 }
 
@@ -120,7 +127,7 @@ func refused(key client.ModelKey, version *gen.ModelVersion) diag.Diagnostic {
 		at = path.Root("runtime")
 	}
 	return diag.NewAttributeErrorDiagnostic(at, fmt.Sprintf("Model version %s was refused: %s", key, verified.Reason),
-		fmt.Sprintf("%s\n\nNo endpoint can use it. The next apply deletes and registers it again.", verified.Message))
+		fmt.Sprintf("%s\n\nNo endpoint can use it. The next apply registers it again.", verified.Message))
 }
 
 // Read takes what the API holds; a version that is gone leaves the state.
@@ -171,7 +178,14 @@ func (r *Resource) Delete(ctx context.Context, req resource.DeleteRequest, resp 
 	if err != nil {
 		resp.Diagnostics.Append(apierror.Diagnostics(summary, err, req.State.Schema)...)
 	}
+	if apierror.IsConflict(err) {
+		resp.Diagnostics.AddWarning("Terraform may have tried this too early", orderOfDeletion)
+	}
 }
+
+// orderOfDeletion is what no provider can change about Terraform.
+const orderOfDeletion = "Terraform deletes a version that left the configuration before it updates the endpoint that used it. With " +
+	"lifecycle { create_before_destroy = true } on the version, applied before it leaves, Terraform updates the endpoint first."
 
 // ImportState takes project/model/version.
 func (r *Resource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {

@@ -24,7 +24,9 @@ func (r *Resource) Schema(_ context.Context, _ resource.SchemaRequest, resp *res
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "A version of a model: where its files lie and what runs them. It is immutable once registered, so any change of " +
 			"this resource is an error during the plan: declare another resource for another version. Creation waits, for an hour at most, " +
-			"until the files have been hashed and checked.",
+			"until the files have been hashed and checked. " +
+			"Give it `lifecycle { create_before_destroy = true }`: when a version leaves the configuration, Terraform then updates the endpoint " +
+			"that used it before it deletes the version, and the API refuses the other order.",
 		Attributes: map[string]schema.Attribute{
 			"project": project,
 			"model": schema.StringAttribute{

@@ -61,7 +61,8 @@ func (p *Provider) Metadata(_ context.Context, _ provider.MetadataRequest, resp 
 func (p *Provider) Schema(_ context.Context, _ provider.SchemaRequest, resp *provider.SchemaResponse) {
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "Fleetform turns GPU hosts into OpenAI-compatible endpoints. This provider declares projects, quotas, model " +
-			"versions, endpoints and tokens; the rules live in the control API, and what it refuses is shown at the attribute it is about.",
+			"versions, endpoints and tokens. The rules live in the control API, and what it refuses is shown at the attribute it is about. " +
+			"The API judges a configuration during the apply: a plan checks its form, what is immutable, and what is there already.",
 		Attributes: map[string]schema.Attribute{
 			"base_url": schema.StringAttribute{
 				Optional:            true,
@@ -108,7 +109,6 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 	if resp.Diagnostics.HasError() || baseURL.IsUnknown() || token.IsUnknown() {
 		return
 	}
-	ctx = tflog.MaskAllFieldValuesStrings(ctx, token.ValueString())
 	made, err := client.New(client.Config{
 		BaseURL:   baseURL.ValueString(),
 		Token:     token.ValueString(),

@@ -113,7 +113,7 @@ func (r *EphemeralResource) Open(ctx context.Context, req ephemeral.OpenRequest,
 	var data model
 	resp.Diagnostics.Append(req.Config.Get(ctx, &data)...)
 	data.Project = r.scope.ProjectOf(data.Project, &resp.Diagnostics)
-	if resp.Diagnostics.HasError() || !r.scope.Ready(&resp.Diagnostics) {
+	if resp.Diagnostics.HasError() {
 		return
 	}
 	if data.TTLS.IsNull() {
@@ -121,7 +121,8 @@ func (r *EphemeralResource) Open(ctx context.Context, req ephemeral.OpenRequest,
 	}
 	data.RevokeOnClose = types.BoolValue(data.RevokeOnClose.ValueBool())
 	token := client.Key{Project: data.Project.ValueString(), Name: data.Token.ValueString()}
-	if r.scope.Tokens.Holds(token) {
+	// A plan that cannot ask the API yet, or whose token is only planned; an apply is neither.
+	if r.scope.Client == nil || r.scope.Tokens.Holds(token) {
 		data.ID, data.Secret, data.ExpiresAt = types.StringUnknown(), types.StringUnknown(), types.StringUnknown()
 		resp.Diagnostics.Append(resp.Result.Set(ctx, data)...)
 		return

@@ -763,7 +763,7 @@ type GetEndpointParams struct {
 	// TimeoutS The longest wait, in seconds.
 	TimeoutS *int64 `form:"timeout_s,omitempty" json:"timeout_s,omitempty"`
 
-	// WaitFor Answer when this holds, or when it can no longer come true without a change, or when timeout_s is over: always with the resource as it is then, or 404 once it is deleted.
+	// WaitFor Answer when this holds, when it can no longer come true without a change, or when timeout_s is over: with the resource as it is then, or 404 once it is deleted.
 	WaitFor *GetEndpointParamsWaitFor `form:"wait_for,omitempty" json:"wait_for,omitempty"`
 }
 
@@ -802,7 +802,7 @@ type GetModelVersionParams struct {
 	// TimeoutS The longest wait, in seconds.
 	TimeoutS *int64 `form:"timeout_s,omitempty" json:"timeout_s,omitempty"`
 
-	// WaitFor Answer when this holds, or when it can no longer come true without a change, or when timeout_s is over: always with the resource as it is then, or 404 once it is deleted.
+	// WaitFor Answer when this holds, when it can no longer come true without a change, or when timeout_s is over: with the resource as it is then, or 404 once it is deleted.
 	WaitFor *GetModelVersionParamsWaitFor `form:"wait_for,omitempty" json:"wait_for,omitempty"`
 }
 

@@ -1,0 +1,1 @@
+terraform import fleetform_endpoint.prod acme/acme-summarize-prod

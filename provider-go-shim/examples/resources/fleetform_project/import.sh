@@ -1,0 +1,1 @@
+terraform import fleetform_project.acme acme

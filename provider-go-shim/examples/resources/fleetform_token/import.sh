@@ -1,0 +1,1 @@
+terraform import fleetform_token.rag acme/rag-app
