@@ -68,7 +68,7 @@ def _without_limits(schema: Any) -> Any:
         return [_without_limits(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    kept = {}
+    kept: dict[str, Any] = {}
     for key, value in schema.items():
         if key == "properties":
             kept[key] = {name: _without_limits(property_) for name, property_ in value.items()}

@@ -124,7 +124,7 @@ def run_dir(home: Path, environ: Mapping[str, str] = os.environ) -> Path:
     runtime = environ.get("XDG_RUNTIME_DIR")
     if runtime and len(f"{runtime}/ff-{tag}".encode()) <= SOCKET_DIR_MAX:
         return Path(runtime) / f"ff-{tag}"
-    return Path("/tmp") / f"ff-{os.getuid()}-{tag}"  # made 0700, and its owner checked, by whoever makes it
+    return Path("/tmp") / f"ff-{os.getuid()}-{tag}"  # noqa: S108  # made 0700, and its owner checked, by whoever makes it
 
 
 def _number(environ: Mapping[str, str], name: str) -> int | None:
