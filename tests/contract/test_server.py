@@ -89,5 +89,7 @@ def test_a_database_that_goes_away_is_told_and_comes_back(server: Server, client
         assert (client.get("/readyz").status_code, client.get("/healthz").status_code) == (503, 200)
     finally:
         server._start_postgres()
+        # Children are stopped from the last to the first, and PostgreSQL waits for its clients.
+        server._children.insert(0, server._children.pop())
     until("the database is back", lambda: client.get("/v1/projects").status_code == 200, timeout_s=60)
     assert server.process.poll() is None

@@ -1,9 +1,12 @@
 """Tokens and credentials: minted, narrowed, widened, revoked, and what nobody may grant."""
 
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from fleetform import credentials as signing
 from fleetform.domain.access import Role
 from fleetform.store import fleet
 from tests.control_api import Api
@@ -151,6 +154,17 @@ async def test_roles_come_from_rows_and_not_from_claims(acme: Api) -> None:
 async def test_a_token_that_makes_no_sense_is_refused(acme: Api, spec: object, pointer: str) -> None:
     refused = await acme.put("/projects/acme/tokens/odd", spec)
     assert (refused.status_code, [e["pointer"] for e in refused.json()["errors"]]) == (422, [pointer])
+
+
+async def test_a_key_of_another_region_or_of_another_signer_has_no_caller(acme: Api, tmp_path: Path) -> None:
+    claims = acme.deps.key.verify((await _mint(acme))["secret"], "local", acme.clock())
+    foreign = acme.deps.key.mint(msgspec.structs.replace(claims, iss="eu"))
+    forged = signing.load_or_create(tmp_path / "other.pem").mint(claims)
+    never_minted = acme.deps.key.mint(msgspec.structs.replace(claims, jti="0" * 16))
+    for key, words in ((foreign, "region 'eu'"), (forged, "not valid"), (never_minted, "not known")):
+        refused = await acme.as_(key).get("/region")
+        assert refused.status_code == 401
+        assert words in refused.json()["detail"]
 
 
 @pytest.mark.parametrize("header", ["", "Basic YTpi", "Bearer ", "Bearer nonsense", "Bearer cd-a.b.c", "cd-x"])
