@@ -204,6 +204,13 @@ class FakeDriver:
         """What the gateway has."""
         return next(found.snapshot for found in self._hosts.values() if found.is_gateway)
 
+    def replace_snapshot(self, snapshot: RoutingSnapshot) -> None:
+        """Let the gateway stand elsewhere, as one whose disk was lost or restored."""
+        for found in self._hosts.values():
+            if found.is_gateway:
+                found.snapshot, found.acked_version = snapshot, snapshot.version
+                found.touch()
+
     def _reachable(self, host: str) -> "_Host":
         if host in self.script.lost or host not in self._hosts:
             raise HostUnreachable(f"no answer from {host}", host=host)

@@ -103,6 +103,8 @@ class LocalDriver:
             return _decoded(response, answer, path)
         except (httpx2.HTTPError, OSError) as error:
             raise HostUnreachable(f"the host process does not answer on {self._socket}: {type(error).__name__}") from error
+        except msgspec.DecodeError as error:
+            raise HostUnreachable(f"the host process answers what is not of the protocol: {error}") from error
 
 
 def _decoded(response: httpx2.Response, answer: msgspec.json.Decoder[T], path: str) -> T:

@@ -26,6 +26,7 @@ from fleetform.gateway.snapshot import (
 from fleetform.planner.model import Published
 
 log = structlog.get_logger(__name__)
+RETRY_S = 0.5
 LONGEST_UPDATE = 500
 """Routes per update, so that a restart with thousands of endpoints does not become one message."""
 
@@ -100,7 +101,8 @@ class Publisher:
         Before the first word of this leader it is a route of which nothing is known.
         """
         if key not in self._routes:
-            return Published(route=EndpointRoute(project=project, endpoint=endpoint, generation=-1, created=0), acked=False)
+            unknown = EndpointRoute(project=project, endpoint=endpoint, generation=-1, created=0)
+            return Published(route=unknown, acked=False, rejected=self._refused.get(key, ""))
         route = self._routes[key]
         acked = bool(self._gateways) and all(_has_acked(gateway, key) for gateway in self._gateways.values())
         if route is None and acked:
@@ -108,12 +110,10 @@ class Publisher:
         words = [g.report.rejected[key] for g in self._gateways.values() if g.report is not None and key in g.report.rejected]
         return Published(route=route, acked=acked, rejected=self._refused.get(key, words[0] if words else ""))
 
-    def heard(self, host: str, report: GatewayReport, *, again: bool) -> set[str]:
-        """Take in what a gateway acknowledged; the keys of which it says something new. again: it had been away."""
+    def heard(self, host: str, report: GatewayReport) -> set[str]:
+        """Take in what a gateway acknowledged; the keys of which it says something new."""
         gateway = self._gateways[host]
         before, gateway.report = gateway.report, report
-        if again:
-            gateway.wake.set()
         acked = {key for key, version in gateway.pending.items() if report.acked_version >= version}
         for key in acked:
             del gateway.pending[key]
@@ -130,8 +130,9 @@ class Publisher:
                 while gateway.dirty or gateway.access_dirty:
                     await self._send(host, gateway)
             except HostUnreachable as error:
-                # Woken again by `heard` when the host answers, or by the next change.
                 log.warning("publish_failed", host=host, error=error.message)
+                await asyncio.sleep(RETRY_S)
+                gateway.wake.set()
 
     def _set(self, key: str, route: EndpointRoute | None) -> None:
         if key in self._routes and self._routes[key] == route:
@@ -140,6 +141,14 @@ class Publisher:
         for gateway in self._gateways.values():
             gateway.dirty[key] = None
             gateway.wake.set()
+
+    def _refuse(self, keys: list[str], words: str) -> None:
+        """A gateway took none of these, though they were checked here: a bug, shown on each of them instead of sent for ever."""
+        log.error("routes_refused", keys=keys, problems=words)
+        for key in keys:
+            self._refused[key] = words
+            for gateway in self._gateways.values():
+                gateway.dirty.pop(key, None)
 
     async def _send(self, host: str, gateway: Gateway) -> None:
         keys = list(itertools.islice(gateway.dirty, LONGEST_UPDATE))
@@ -173,7 +182,7 @@ class Publisher:
             case Superseded():
                 raise NotLeader(f"gateway {host} has seen epoch {result.epoch}", epoch=self._epoch, seen=result.epoch)
             case Inconsistent():
-                raise RuntimeError(f"gateway {host} refused routes that were checked here: {'; '.join(result.problems)}")
+                self._refuse(keys, "; ".join(result.problems))
 
 
 def _has_acked(gateway: Gateway, key: str) -> bool:

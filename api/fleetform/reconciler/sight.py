@@ -10,7 +10,10 @@ from fleetform.domain.protocol import ArtifactReport, GatewayReport, HostReplica
 
 
 class HostSight:
-    """One host as last seen. reachable False: it has not answered for a while; what it runs is unknown, not gone."""
+    """One host as last seen. reachable False: it has not answered for a while; what it runs is unknown, not gone.
+
+    noted: replicas of which its answers to commands told something since it was last asked for a report.
+    """
 
     def __init__(self) -> None:
         self.reachable = False
@@ -21,6 +24,7 @@ class HostSight:
         self.replicas: dict[str, HostReplica] = {}
         self.artifacts: dict[str, ArtifactReport] = {}
         self.gateway: GatewayReport | None = None
+        self.noted: set[str] = set()
 
 
 class Sight:
@@ -45,6 +49,10 @@ class Sight:
         """Return once every host has answered for the first time, or failed to for so long that it counts as unreachable."""
         await self._everybody_asked.wait()
 
+    def ask(self, name: str) -> None:
+        """The host is asked anew: what was noted before, its answer knows."""
+        self.hosts.setdefault(name, HostSight()).noted.clear()
+
     def merge(self, name: str, report: HostReport) -> bool:
         """Take a report in. True when the host was not reachable before."""
         host = self.hosts.setdefault(name, HostSight())
@@ -53,9 +61,10 @@ class Sight:
         host.capacity, host.gateway = report.capacity, report.gateway
         replicas = {replica.replica_id: replica for replica in report.replicas}
         artifacts = {artifact.version_uid: artifact for artifact in report.artifacts}
-        gone = host.replicas.keys() - replicas.keys() if report.full else set(report.removed)
+        # What was noted while the host was answering may be missing from its answer.
+        gone = host.replicas.keys() - replicas.keys() - host.noted if report.full else set(report.removed)
         changed = {i for i, replica in replicas.items() if not _same(replica, host.replicas.get(i))} | (gone & host.replicas.keys())
-        host.replicas = replicas if report.full else {i: r for i, r in {**host.replicas, **replicas}.items() if i not in gone}
+        host.replicas = {i: replica for i, replica in {**host.replicas, **replicas}.items() if i not in gone}
         host.artifacts = artifacts if report.full else {**host.artifacts, **artifacts}
         for replica_id in host.replicas if back else changed:
             self._changed_replica(replica_id)
@@ -79,6 +88,7 @@ class Sight:
         host = self.hosts.get(name)
         if host is not None and (replica.state is HostReplicaState.EXITED or replica.replica_id not in host.replicas):
             host.replicas[replica.replica_id] = replica
+            host.noted.add(replica.replica_id)
 
     def is_reachable(self, name: str) -> bool:
         host = self.hosts.get(name)

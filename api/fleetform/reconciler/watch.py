@@ -63,6 +63,7 @@ class Watch:
         clock = asyncio.get_running_loop().time
         since, heard_at, listed_at = 0, clock(), clock()
         while True:
+            self._sight.ask(name)
             try:
                 report = await self._deps.driver.observe(name, since, WAIT_S)
             except HostUnreachable as error:
@@ -88,7 +89,7 @@ class Watch:
             self._gateways.add(name)
             self._publisher.add_gateway(name)
             group.create_task(self._publisher.serve(name))
-        self._on_keys(self._publisher.heard(name, report.gateway, again=back))
+        self._on_keys(self._publisher.heard(name, report.gateway))
 
     async def _save(self, report: HostReport) -> bool:
         """Record what the host offers, when that differs; True when it did."""

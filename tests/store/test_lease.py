@@ -1,0 +1,57 @@
+"""One leader per shard, with an epoch that only grows."""
+
+import pytest
+
+from fleetform.errors import NotLeader
+from fleetform.store import database, lease
+from fleetform.store.lease import Claim
+
+pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
+
+
+async def test_only_one_leads_until_it_gives_up(store: str) -> None:
+    first, second = Claim(store, "s", "one"), Claim(store, "s", "two")
+    assert await first.take()
+    assert not await second.take()
+    assert await first.renew()
+    await first.give_up()
+    assert await second.take()
+    assert second.epoch == first.epoch + 1
+    assert not await first.renew()
+    await second.give_up()
+
+
+async def test_a_dead_leader_is_followed_at_once(store: str) -> None:
+    first, second = Claim(store, "s", "one"), Claim(store, "s", "two")
+    assert await first.take()
+    await database.rows(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'fleetform-lease' AND datname = current_database()"
+    )
+    assert await second.take()
+    assert second.epoch == first.epoch + 1
+    await first.give_up()
+    await second.give_up()
+
+
+async def test_a_stopped_leader_is_followed_when_its_lease_runs_out(store: str) -> None:
+    first, second = Claim(store, "s", "one"), Claim(store, "s", "two")
+    assert await first.take()
+    await database.rows("UPDATE lease SET expires_at = now() - interval '1 second'")
+    assert await second.take()
+    assert not await first.renew()
+    await first.give_up()
+    await second.give_up()
+
+
+async def test_a_write_with_an_old_epoch_is_refused(store: str) -> None:
+    first, second = Claim(store, "s", "one"), Claim(store, "s", "two")
+    await first.take()
+    old = first.epoch
+    await first.give_up()
+    await second.take()
+    async with database.transaction():
+        await lease.guard("s", second.epoch)
+    with pytest.raises(NotLeader):
+        async with database.transaction():
+            await lease.guard("s", old)
+    await second.give_up()
