@@ -162,6 +162,14 @@ def test_a_change_of_weights_alone_is_routed_by_the_first_plan() -> None:
     assert world.weights() == {"v1": 10, "v2": 90}
 
 
+def test_a_canary_beside_one_replica_starts_one_engine_and_no_more() -> None:
+    world = served(weights={"v1": 100})
+    world.put(effective_endpoint({"v1": 90, "v2": 10}))
+    started = [action for made in world.settle() for action in made.actions if isinstance(action, Reserve)]
+    assert [action.replica.model_version for action in started] == ["m:v2"]
+    assert (world.ready("v1"), world.ready("v2")) == (1, 1)
+
+
 def test_a_new_generation_during_a_rollout_starts_from_the_split_in_force() -> None:
     world = served()
     world.put(effective_endpoint({"v2": 100}, steps=(10, 100), step_hold_s=600))

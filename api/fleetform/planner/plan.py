@@ -123,8 +123,8 @@ def _resize(draft: Draft) -> Draft:
     state = draft.state
     if state is None:
         return draft
-    count = draft.count(state)
-    limits = scale.bounds(state, count)
+    floor = draft.desired.effective.min_replicas
+    limits = scale.bounds(state, floor)
     draft = _drained(draft, scale.surplus(limits, draft.replicas, draft.stoppable()))
     startable = []
     for track in scale.missing(limits, scale.living(draft.replicas)):
@@ -137,7 +137,7 @@ def _resize(draft: Draft) -> Draft:
     if not lacking:
         return placed
     if not any(r.phase is P.DRAINING for r in draft.replicas):
-        leaving = scale.giving_way(state, draft.replicas, count, draft.stoppable())
+        leaving = scale.giving_way(state, draft.replicas, floor, draft.stoppable())
         if not leaving:
             return placed
         placed = _drained(placed, leaving)

@@ -27,9 +27,9 @@ class Bounds(Record, frozen=True, kw_only=True):
     most: int | None
 
 
-def bounds(state: RolloutState, count: int) -> dict[str, Bounds]:
-    """Per track of state. count: the replicas that the endpoint asks for."""
-    final, incumbent = shared_out(count, state.new), shared_out(count, state.old)
+def bounds(state: RolloutState, floor: int) -> dict[str, Bounds]:
+    """Per track of state. floor: the replicas that the endpoint asks for; a side with more tracks than that has one each."""
+    final, incumbent = shared_out(floor, state.new), shared_out(floor, state.old)
     found = {}
     for track in sorted(state.tracks):
         if track in final or track in incumbent:
@@ -78,19 +78,19 @@ def surplus(limits: dict[str, Bounds], replicas: tuple[Replica, ...], stoppable:
     return gone
 
 
-def giving_way(state: RolloutState, replicas: tuple[Replica, ...], count: int, stoppable: Collection[str]) -> list[Replica]:
+def giving_way(state: RolloutState, replicas: tuple[Replica, ...], floor: int, stoppable: Collection[str]) -> list[Replica]:
     """Warm replicas to stop where there is no room for what is missing. One at a time, so that none goes in vain."""
     for track in sorted(state.idle_since):
         candidates = _dispensable(replicas, track, stoppable)
         if candidates:
             return candidates[:1]
-    incumbent, alive = shared_out(count, state.old), living(replicas)
+    incumbent, alive = shared_out(floor, state.old), living(replicas)
     ready_total = ready(replicas).total()
     for track in sorted(t for t in state.old if t not in state.new):
         if alive[track] <= still_needed(state, incumbent, track):
             continue
         for candidate in _dispensable(replicas, track, stoppable)[:1]:
-            if candidate.phase is not ReplicaPhase.READY or ready_total > count:
+            if candidate.phase is not ReplicaPhase.READY or ready_total > floor:
                 return [candidate]
     return []
 
