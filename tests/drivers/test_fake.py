@@ -7,7 +7,8 @@ import pytest
 
 from fleetform.domain.protocol import PROTOCOL_VERSION, CommandRequest, HostReplicaState
 from fleetform.domain.replica import FailureReason
-from fleetform.drivers.fake import FakeDriver, Fault, Script
+from fleetform.drivers.fake import FakeDriver
+from fleetform.drivers.pretended import Fault, Script
 from fleetform.errors import HostUnreachable
 from tests.builders import a_host, a_start_command
 

@@ -11,7 +11,7 @@ from fleetform.domain.conditions import Condition, ConditionType, Reason, condit
 from fleetform.domain.endpoint import Endpoint
 from fleetform.domain.project import QuotaSpec
 from fleetform.domain.protocol import PROTOCOL_VERSION, CommandRequest, ForgetReplica
-from fleetform.drivers.fake import Fault, Script
+from fleetform.drivers.pretended import Fault, Script
 from fleetform.errors import NotLeader
 from fleetform.reconciler import endpoints as endpoint_loop
 from fleetform.store import database, endpoints, events, fleet, quotas, recording

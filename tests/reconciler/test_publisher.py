@@ -7,7 +7,8 @@ import pytest
 
 from fleetform.domain.access import Role
 from fleetform.domain.project import CredentialRequest, TokenSpec
-from fleetform.drivers.fake import FakeDriver, Script
+from fleetform.drivers.fake import FakeDriver
+from fleetform.drivers.pretended import Script
 from fleetform.errors import NotLeader
 from fleetform.gateway.snapshot import Access, EndpointRoute, RoutingSnapshot, SnapshotUpdate, TrackRoute, TrustedRegion
 from fleetform.reconciler.publisher import Publisher
