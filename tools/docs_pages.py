@@ -1,11 +1,13 @@
 """Pages of docs/ that are made from the code, so that they cannot say anything else: the life of a replica, the command line."""
 
 import importlib
+import itertools
 
 import click
 
 from fleetform.cli import COMMANDS
 from fleetform.domain.replica import TRANSITIONS, FailureReason, ReplicaPhase
+from fleetform.planner.backoff import LONGEST_S, delay_s
 
 HEAD = "<!-- Made by `make generate`; do not edit. -->\n\n"
 WIDTH = 110
@@ -22,8 +24,19 @@ def life_of_a_replica() -> str:
         "What may follow what (`api/fleetform/domain/replica.py`). Nothing else moves a replica from one phase to another, and the host\n"
         "never restarts an engine: the reconciler replaces the replica.\n\n"
         "```mermaid\nstateDiagram-v2\n" + "\n".join([begins, *arrows, *ends]) + "\n```\n\n"
-        f"A replica fails for one of these reasons: {reasons}.\n"
+        f"A replica fails for one of these reasons: {reasons}.\n\n"
+        "A track whose replica has failed is started again after a pause that grows with its failures in a row\n"
+        "(`api/fleetform/planner/backoff.py`); the loop uses the same pauses for a pass that failed.\n\n"
+        f"{_pauses()}\n"
     )
+
+
+def _pauses() -> str:
+    """The table of pauses, up to the longest."""
+    failures = next(number for number in itertools.count(1) if delay_s(number) == LONGEST_S)
+    numbers = [*(str(number) for number in range(1, failures)), f"{failures} and more"]
+    pauses = [str(delay_s(number)) for number in range(1, failures + 1)]
+    return f"| failures | {' | '.join(numbers)} |\n|{'---|' * (failures + 1)}\n| pause in seconds | {' | '.join(pauses)} |"
 
 
 def command_line() -> str:

@@ -229,7 +229,7 @@ def test_three_failed_starts_turn_a_version_back() -> None:
     assert world.weights() == {"v1": 100}
 
 
-@pytest.mark.parametrize("failure", [FailureReason.DIGEST_MISMATCH, FailureReason.WRONG_MODEL])
+@pytest.mark.parametrize("failure", [FailureReason.DIGEST_MISMATCH, FailureReason.WRONG_MODEL, FailureReason.START_TIMEOUT])
 def test_a_start_that_can_only_fail_again_is_tried_once(failure: FailureReason) -> None:
     world = World()
     world.broken["v1"] = failure

@@ -27,6 +27,7 @@ HOPELESS = frozenset(
         FailureReason.ACCESS_DENIED,
         FailureReason.DIGEST_MISMATCH,
         FailureReason.LAUNCH_REFUSED,
+        FailureReason.START_TIMEOUT,
         FailureReason.WRONG_MODEL,
     }
 )
