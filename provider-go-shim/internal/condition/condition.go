@@ -3,6 +3,7 @@ package condition
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"fleetform.dev/terraform-provider-fleetform/internal/client/gen"
@@ -13,6 +14,7 @@ const (
 	Ready       = "Ready"
 	Progressing = "Progressing"
 	Admitted    = "Admitted"
+	Degraded    = "Degraded"
 	Verified    = "Verified"
 
 	RolledBack         = "RolledBack"
@@ -36,6 +38,18 @@ func (c Condition) String() string {
 		text += ": " + c.Message
 	}
 	return text
+}
+
+// Holds is true when the condition is as one would wish it.
+func (c Condition) Holds() bool {
+	switch c.Type {
+	case Degraded:
+		return !c.Status
+	case Progressing:
+		return c.Reason != Stalled
+	default:
+		return c.Status
+	}
 }
 
 // All are the conditions in the order in which the API lists them.
@@ -64,11 +78,15 @@ func Is(listed []gen.Condition, kind string, status bool, reason string) bool {
 }
 
 // Lines are the conditions for people, one a line.
-func Lines(listed []gen.Condition) string {
-	all := All(listed)
-	lines := make([]string, 0, len(all))
-	for _, read := range all {
+func Lines(conditions []Condition) string {
+	lines := make([]string, 0, len(conditions))
+	for _, read := range conditions {
 		lines = append(lines, "  "+read.String())
 	}
 	return strings.Join(lines, "\n")
+}
+
+// Amiss are the conditions that are not as one would wish them.
+func Amiss(listed []gen.Condition) []Condition {
+	return slices.DeleteFunc(All(listed), Condition.Holds)
 }

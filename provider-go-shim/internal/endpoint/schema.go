@@ -120,20 +120,12 @@ func specAttributes() map[string]schema.Attribute {
 		"slo": schema.SingleNestedAttribute{
 			Optional:            true,
 			MarkdownDescription: "What a change must hold at every step, or it is rolled back.",
-			Attributes: map[string]schema.Attribute{
-				"ttft_p95_ms":    optionalInt("95th percentile of the time to the first token in milliseconds."),
-				"latency_p95_ms": optionalInt("95th percentile of the time to the whole answer in milliseconds."),
-				"error_rate":     schema.Float64Attribute{Optional: true, MarkdownDescription: "Share of requests that may fail, 0 to 1."},
-			},
+			Attributes:          sloAttributes(),
 		},
 		"logging": schema.SingleNestedAttribute{
 			Optional:            true,
 			MarkdownDescription: "What is kept of requests.",
-			Attributes: map[string]schema.Attribute{
-				"content": optionalString("`redacted` keeps sizes, token counts and finish reasons and never text, `off` keeps the audit record " +
-					"only, `full` keeps text; `redacted` when left out."),
-				"retention_days": optionalInt("How long text is kept where `content` is `full`; 30 when left out."),
-			},
+			Attributes:          loggingAttributes(),
 		},
 		"async": schema.SingleNestedAttribute{
 			Optional:            true,
@@ -205,6 +197,22 @@ func rolloutAttributes() map[string]schema.Attribute {
 		"step_hold_s": optionalInt("Seconds that each step is held; 60 when left out."),
 		"bake_s":      optionalInt("Seconds that replicas without traffic stay warm; 600 when left out."),
 		"retry":       optionalString("Any text. Changing it tries a rejected spec again."),
+	}
+}
+
+func sloAttributes() map[string]schema.Attribute {
+	return map[string]schema.Attribute{
+		"ttft_p95_ms":    optionalInt("95th percentile of the time to the first token in milliseconds."),
+		"latency_p95_ms": optionalInt("95th percentile of the time to the whole answer in milliseconds."),
+		"error_rate":     schema.Float64Attribute{Optional: true, MarkdownDescription: "Share of requests that may fail, 0 to 1."},
+	}
+}
+
+func loggingAttributes() map[string]schema.Attribute {
+	return map[string]schema.Attribute{
+		"content": optionalString("`redacted` keeps sizes, token counts and finish reasons and never text, `off` keeps the audit record only, " +
+			"`full` keeps text; `redacted` when left out."),
+		"retention_days": optionalInt("How long text is kept where `content` is `full`; 30 when left out."),
 	}
 }
 

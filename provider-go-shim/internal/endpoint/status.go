@@ -86,7 +86,7 @@ func remedy(endpoint *gen.Endpoint) string {
 	return fmt.Sprintf("Generation %d goes on serving: %s on %s. %s", live.Generation, strings.Join(split, ", "), live.InstanceType, retry)
 }
 
-// evidence is all that the server says about a failure: the rejection's own lines, then the conditions that do not hold.
+// evidence is all that the server says about a failure: the rejection's own lines, then the conditions that are amiss.
 func evidence(endpoint *gen.Endpoint) string {
 	var lines []string
 	if rejected := endpoint.Status.Rejected; rejected != nil && isRejected(endpoint) {
@@ -94,7 +94,7 @@ func evidence(endpoint *gen.Endpoint) string {
 			lines = append(lines, "  "+line)
 		}
 	}
-	return strings.Join(append(lines, condition.Lines(endpoint.Status.Conditions)), "\n")
+	return strings.Join(append(lines, condition.Lines(condition.Amiss(endpoint.Status.Conditions))), "\n")
 }
 
 // pending says what an endpoint is still waiting for.
@@ -104,7 +104,7 @@ func pending(endpoint *gen.Endpoint) string {
 	}
 	replicas := endpoint.Status.Replicas
 	return fmt.Sprintf("Phase %s, replicas: %d wanted, %d ready, %d starting.\n%s", endpoint.Status.Phase, replicas.Wanted, replicas.Ready,
-		replicas.Starting, condition.Lines(endpoint.Status.Conditions))
+		replicas.Starting, condition.Lines(condition.All(endpoint.Status.Conditions)))
 }
 
 // isRejected is true when the current spec was tried and turned back.
@@ -118,25 +118,4 @@ func isRejected(endpoint *gen.Endpoint) bool {
 
 func isStalled(endpoint *gen.Endpoint) bool {
 	return condition.Is(endpoint.Status.Conditions, condition.Progressing, false, condition.Stalled)
-}
-
-// isLive is true when what serves is what the spec asks for. Variants without traffic need not serve.
-func isLive(endpoint *gen.Endpoint) bool {
-	live := endpoint.Status.Live
-	if live == nil || live.InstanceType != endpoint.Spec.InstanceType {
-		return false
-	}
-	for name, wanted := range endpoint.Spec.Variants {
-		serving, there := live.Variants[name]
-		if weightOf(wanted) > 0 && (!there || !serves(serving, wanted)) {
-			return false
-		}
-	}
-	for name, serving := range live.Variants {
-		wanted, there := endpoint.Spec.Variants[name]
-		if serving.Weight > 0 && (!there || weightOf(wanted) == 0) {
-			return false
-		}
-	}
-	return true
 }

@@ -107,7 +107,7 @@ func (r *Resource) awaitVerified(ctx context.Context, key client.ModelKey) (*gen
 	case err != nil:
 		detail := err.Error()
 		if version != nil {
-			detail += "\n\n" + condition.Lines(version.Status.Conditions)
+			detail += "\n\n" + condition.Lines(condition.All(version.Status.Conditions))
 		}
 		diags.AddError("Model version "+key.String()+" is registered, its artifact is not verified", detail)
 	case verdict == wait.Failed:
