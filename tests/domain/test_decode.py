@@ -6,6 +6,7 @@ from fleetform.domain.decode import decode
 from fleetform.domain.endpoint import EndpointSpec, effective
 from fleetform.domain.machine import EngineSpec, InstanceTypeSpec
 from fleetform.domain.model import ModelVersionSpec
+from fleetform.domain.project import ProjectSpec
 from fleetform.errors import InvalidSpec
 
 ONE = {"instance_type": "cpu-small", "variants": {"v1": {"model_version": "m:v1"}}}
@@ -33,6 +34,39 @@ def test_several_wrong_fields_are_told_at_once() -> None:
         "/spec/scaling/min_replicas": "invalid_value",
         "/spec/rollout/steps/1": "invalid_value",
     }
+
+
+def test_a_wrong_value_in_a_map_or_list_is_pointed_at_by_its_key_or_index() -> None:
+    variant = {"model_version": "m:v1", "engine_args": {"max_model_len": 512, "a/b": None}}
+    wrong = {
+        **ONE,
+        "variants": {"v1": variant},
+        "labels": {"team": 1, "k" * 64: "long"},
+        "scaling": {"schedule": {"day": {"cron": "0 9 * * *"}}},
+        "rollout": {"steps": ["1", 100]},
+    }
+    assert codes(wrong) == {
+        "/spec/variants/v1/engine_args/max_model_len": "invalid_value",
+        "/spec/variants/v1/engine_args/a~1b": "invalid_value",
+        "/spec/labels/team": "invalid_value",
+        f"/spec/labels/{'k' * 64}": "invalid_value",
+        "/spec/scaling/schedule/day/duration_s": "required",
+        "/spec/rollout/steps/0": "invalid_value",
+    }
+
+
+def test_a_newline_does_not_turn_a_refused_word_into_an_accepted_one() -> None:
+    wrong = {**ONE, "type": "batch\n", "rollout": {"strategy": "swap\n"}, "logging": {"content": "full\n"}}
+    assert codes(wrong) == dict.fromkeys(("/spec/type", "/spec/rollout/strategy", "/spec/logging/content"), "invalid_value")
+    assert codes({"artifact_prefixes": ["file:///models/", "s3://models/\n"]}, ProjectSpec) == {
+        "/spec/artifact_prefixes/1": "invalid_value"
+    }
+
+
+@pytest.mark.parametrize("labels", [{"a\0": "b"}, {"a": "b\0"}])
+def test_what_no_column_can_store_is_refused(labels: dict[str, str]) -> None:
+    (pointer,) = codes({**ONE, "labels": labels})
+    assert pointer == f"/spec/labels/{next(iter(labels))}"
 
 
 @pytest.mark.parametrize("body", [None, [], "text", 3])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fleetform.domain.access import Role, roles_held
 from fleetform.domain.conditions import ConditionType, Reason, condition, with_condition
-from fleetform.domain.names import is_name, split_model_ref
+from fleetform.domain.names import is_name, is_principal, split_model_ref
 from fleetform.domain.replica import TRANSITIONS, IllegalTransition, Member, Replica, ReplicaPhase, moved
 from fleetform.domain.rollout import split_at, track_id
 
@@ -23,6 +23,25 @@ def test_good_names(name: str) -> None:
 @pytest.mark.parametrize("name", ["", "..", "a..b", "-a", "a-", "A", "a_b", "a/b", "a" * 64, "../x", "a\n", "é", "a b", "a.-b"])
 def test_bad_names(name: str) -> None:
     assert not is_name(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "good"),
+    [
+        ("user:Ann.Lee@example.com", True),
+        ("token:acme:rag-app", True),
+        ("token:acme", False),
+        ("token:..:x", False),
+        ("token:acme:..", False),
+        ("token:acme:a:b", False),
+        ("user:", False),
+        ("user:a b", False),
+        ("group:x", False),
+        ("token:acme:x\n", False),
+    ],
+)
+def test_principals(text: str, good: bool) -> None:
+    assert is_principal(text) is good
 
 
 @pytest.mark.parametrize(

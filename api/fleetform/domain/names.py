@@ -7,7 +7,7 @@ from fleetform.errors import FieldError
 NAME_MAX = 63
 NAME_PATTERN = r"^[a-z0-9]+([.-][a-z0-9]+)*$"
 _NAME = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
-_PRINCIPAL = re.compile(r"user:[A-Za-z0-9._@-]{1,128}|token:[a-z0-9.-]{1,63}:[a-z0-9.-]{1,63}")
+_USER = re.compile(r"user:[A-Za-z0-9._@-]{1,128}")
 
 ALL_PROJECTS = "*"
 SYSTEM_PROJECT = "system"
@@ -20,7 +20,9 @@ def is_name(text: str) -> bool:
 
 def is_principal(text: str) -> bool:
     """True for `user:<name>` and `token:<project>:<name>`."""
-    return _PRINCIPAL.fullmatch(text) is not None
+    kind, _, rest = text.partition(":")
+    project, _, token = rest.partition(":")
+    return _USER.fullmatch(text) is not None or (kind == "token" and is_name(project) and is_name(token))
 
 
 def name_error(pointer: str, text: str) -> FieldError | None:

@@ -32,7 +32,11 @@ PROBLEMS = {
     500: ("InternalServerError", "A bug; the log has it under the id in `instance`."),
     503: ("ServiceUnavailable", "The database or a host is away for a while; Retry-After says how long to wait."),
 }
-_PRINCIPAL = {"type": "string", "maxLength": 200, "pattern": "^(user:[A-Za-z0-9._@-]{1,128}|token:[a-z0-9.-]{1,63}:[a-z0-9.-]{1,63})$"}
+_PRINCIPAL = {
+    "type": "string",
+    "maxLength": 200,
+    "pattern": f"^(user:[A-Za-z0-9._@-]{{1,128}}|token:{NAME_PATTERN[1:-1]}:{NAME_PATTERN[1:-1]})$",
+}
 _NAME = {"type": "string", "maxLength": NAME_MAX, "pattern": NAME_PATTERN}
 _PROJECT_OR_ALL = {"type": "string", "maxLength": NAME_MAX, "pattern": rf"^(\*|{NAME_PATTERN[1:-1]})$"}
 _ID = {"type": "string", "maxLength": 64, "pattern": "^[A-Za-z0-9._-]+$"}
