@@ -11,14 +11,14 @@ from datetime import datetime
 class WorkQueue:
     """Keys with three ways in: `hint` (something happened), `sweep` (the slow pass), `later` (at a time).
 
-    A key that comes in while it is worked on is handed out again afterwards.
+    A key that comes in while it is worked on is handed out again afterwards. _waiting: key → whether it waits as a hint.
     """
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
         self._hints: deque[str] = deque()
         self._sweep: deque[str] = deque()
-        self._waiting: set[str] = set()
+        self._waiting: dict[str, bool] = {}
         self._busy: set[str] = set()
         self._again: set[str] = set()
         self._timers: list[tuple[datetime, str]] = []
@@ -29,17 +29,16 @@ class WorkQueue:
         """Look at key soon."""
         if key in self._busy:
             self._again.add(key)
-        elif key not in self._waiting:
-            self._waiting.add(key)
+        elif not self._waiting.get(key, False):
+            # A copy may wait among the swept ones; it is skipped when its turn comes.
+            self._waiting[key] = True
             self._hints.append(key)
-        else:
-            self._hints.append(key)  # it may wait among the swept ones; the second copy is skipped
         self._wake.set()
 
     def sweep(self, key: str) -> None:
         """Look at key when nothing is more urgent."""
         if key not in self._busy and key not in self._waiting:
-            self._waiting.add(key)
+            self._waiting[key] = False
             self._sweep.append(key)
             self._wake.set()
 
@@ -85,7 +84,7 @@ class WorkQueue:
             while line:
                 key = line.popleft()
                 if key in self._waiting:
-                    self._waiting.discard(key)
+                    del self._waiting[key]
                     return key
         return None
 
