@@ -107,7 +107,7 @@ def ask(terraform: Path, cli_config: Path, log: Path) -> str:
         with step("Asking the model with the OpenAI SDK"):
             done = _ask()
     if done.returncode != 0:
-        raise SetupError(f"the model did not answer: {done.stderr.strip()}; `{fleetform()} doctor` and {home()}/logs tell more")
+        raise SetupError(f"the model did not answer: {done.stderr.strip()}; `{fleetform()} status` and {home()}/logs tell more")
     return done.stdout.rstrip()
 
 

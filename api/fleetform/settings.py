@@ -116,9 +116,10 @@ def run_dir(home: Path, environ: Mapping[str, str] = os.environ) -> Path:
     """Where the sockets of this home live: a short path of its own, because a Unix socket path has only 107 bytes.
 
     Once `up` has linked it as home/run, the link decides: a second shell with another XDG_RUNTIME_DIR must find the same sockets.
+    After a reboot that directory's parent may be gone for good, and then the environment decides again.
     """
     link = home / "run"
-    if link.is_symlink():
+    if link.is_symlink() and link.readlink().parent.is_dir():
         return link.readlink()
     tag = hashlib.sha256(str(home).encode()).hexdigest()[:8]
     runtime = environ.get("XDG_RUNTIME_DIR")

@@ -36,7 +36,8 @@ def written(home: Path) -> dict[str, str]:
 def test_a_change_restarts_only_what_sees_it(tmp_path: Path, change: dict[str, str], seen_by: set[str]) -> None:
     programs.write_all(*loaded(tmp_path))
     before = written(tmp_path)
-    programs.write_all(*loaded(tmp_path, **change))
+    changed = programs.write_all(*loaded(tmp_path, **change))
+    assert changed == seen_by
     after = written(tmp_path)
     assert before.keys() == after.keys() == {"postgres", "worker", "activator", "envoy", "server"}
     assert {name for name in after if before[name] != after[name]} == seen_by

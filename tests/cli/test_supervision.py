@@ -74,6 +74,33 @@ def test_programs_of_a_killed_supervisor_are_taken_over(ours: Settings) -> None:
     assert supervision.supervisor(ours) not in (None, living)
 
 
+def test_what_changed_while_no_supervisor_ran_is_started_anew(ours: Settings) -> None:
+    write_child(ours, "one")
+    write_child(ours, "two")
+    first = started(ours, "one", "two")
+    living = supervision.supervisor(ours)
+    assert living is not None
+    os.kill(living.pid, signal.SIGKILL)
+    until("the supervisor is gone", lambda: supervision.supervisor(ours) is None)
+    write_child(ours, "two", word="changed")
+    supervision.rescan_or_start(ours)
+    until("two is another process", lambda: preflight.running(ours.home).get("two", first["two"]) != first["two"])
+    assert preflight.running(ours.home)["one"] == first["one"]
+    assert not processes.alive(first["two"])
+
+
+def test_down_ends_also_what_no_file_tells_of_any_more(ours: Settings) -> None:
+    write_child(ours, "forgotten")
+    running = started(ours, "forgotten")
+    living = supervision.supervisor(ours)
+    assert living is not None
+    os.kill(living.pid, signal.SIGKILL)
+    until("the supervisor is gone", lambda: supervision.supervisor(ours) is None)
+    records.remove(ours.home / "host" / "children" / "forgotten.json")
+    down.stop_everything(ours)
+    assert not processes.alive(running["forgotten"])
+
+
 def test_one_program_can_be_stopped_for_good(ours: Settings) -> None:
     write_child(ours, "one")
     write_child(ours, "two")
@@ -112,3 +139,13 @@ def test_where_nothing_runs_down_says_so_and_makes_nothing(tmp_path: Path) -> No
 def test_the_first_shell_decides_where_the_sockets_are(ours: Settings) -> None:
     other = settings.load({"FLEETFORM_HOME": str(ours.home), "XDG_RUNTIME_DIR": "/run/user/0"})
     assert other.run == ours.run
+
+
+def test_a_socket_directory_that_cannot_be_again_is_chosen_anew(ours: Settings) -> None:
+    link = ours.home / "run"
+    link.unlink()
+    link.symlink_to("/run/user/gone/ff-1")
+    found = settings.load({"FLEETFORM_HOME": str(ours.home)})
+    assert found.run == ours.run
+    supervision.prepare_directories(found)
+    assert link.readlink() == ours.run

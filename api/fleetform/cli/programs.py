@@ -23,18 +23,23 @@ _HANDED_ON = ("AWS_", "CUDA_", "NVIDIA_", "NCCL_", "VLLM_", "SSL_CERT_", "HTTP_P
 """What the worker needs of the shell's environment, to reach artifacts and devices, by the beginning of the name."""
 
 
-def write_all(settings: Settings, environ: Mapping[str, str] = os.environ) -> None:
-    """Write Envoy's bootstrap and the file of every program, and remove the file of one that is no longer wanted."""
+def write_all(settings: Settings, environ: Mapping[str, str] = os.environ) -> frozenset[str]:
+    """Write Envoy's bootstrap and the file of every program, and remove the file of one that is no longer wanted.
+
+    Returns the names of those that are not as they were before.
+    """
     write_bootstrap(settings)
     folder = records.private_directory(settings.home / "host" / "children")
     wanted = {spec["name"]: spec for spec in specs(settings, environ)}
+    changed = {path.stem for path in folder.glob("*.json")} - wanted.keys()
+    for name in changed:
+        records.remove(folder / f"{name}.json")
     for name, spec in wanted.items():
         path = folder / f"{name}.json"
         if records.read_json(path) != spec:
             records.write_json(path, spec)
-    for path in folder.glob("*.json"):
-        if path.stem not in wanted:
-            records.remove(path)
+            changed.add(name)
+    return frozenset(changed)
 
 
 def specs(settings: Settings, environ: Mapping[str, str]) -> list[dict[str, Any]]:

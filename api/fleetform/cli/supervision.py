@@ -14,6 +14,8 @@ from fleetform.settings import Settings
 
 POLL_S = 0.05
 SUPERVISOR_START_S = 20.0
+UNKNOWN_STOP_S = 10.0
+"""Grace for a program that still runs although no file tells of it any more."""
 
 
 def supervisor(settings: Settings) -> processes.Identity | None:
@@ -72,12 +74,13 @@ def stop(settings: Settings) -> None:
         processes.send(living, signal.SIGTERM)
         longest = sum(spec.stop_timeout_s for spec in _specs(settings)) + SUPERVISOR_START_S
         wait_until(lambda: not processes.alive(living), longest, lambda: f"the supervisor (pid {living.pid}) does not end")
-    for spec in sorted(_specs(settings), key=lambda spec: -spec.order):
-        record = settings.home / "host" / "running" / f"{spec.name}.json"
-        identity = children.recorded_identity(record)
-        if identity is not None:
-            processes.end_group(identity, spec.cwd, spec.stop_timeout_s, spec.stop_signal)
-            records.remove(record)
+    specs = {spec.name: spec for spec in _specs(settings)}
+    left = preflight.running(settings.home)
+    for name in sorted(left, key=lambda name: -specs[name].order if name in specs else 0):
+        spec = specs.get(name)
+        cwd, timeout_s = (spec.cwd, spec.stop_timeout_s) if spec is not None else (settings.home, UNKNOWN_STOP_S)
+        processes.end_group(left[name], cwd, timeout_s, spec.stop_signal if spec is not None else signal.SIGTERM)
+        records.remove(settings.home / "host" / "running" / f"{name}.json")
 
 
 def _specs(settings: Settings) -> list[children.Spec]:
@@ -94,7 +97,8 @@ def prepare_directories(settings: Settings) -> None:
     preflight.check_run_dir(settings.run)
     records.private_directory(settings.run)
     link = settings.home / "run"
-    if not link.is_symlink():
+    if not link.is_symlink() or link.readlink() != settings.run:
+        link.unlink(missing_ok=True)
         link.symlink_to(settings.run, target_is_directory=True)
 
 

@@ -14,7 +14,7 @@ from fleetform import credentials, settings
 from fleetform.cli import admin_token, environment_file, preflight, programs, supervision
 from fleetform.cli.down import stop_everything
 from fleetform.errors import SetupError
-from fleetform.host import postgres
+from fleetform.host import postgres, processes
 from fleetform.settings import Settings
 
 READY_TIMEOUT_S = 90.0
@@ -34,9 +34,7 @@ def up(*, detach: bool) -> None:
     with _told("Preparing the database"):
         prepare(ours)
     with _told("Starting the programs"):
-        programs.write_all(ours)
-        supervision.rescan_or_start(ours)
-        wait_ready(ours)
+        start(ours)
     if key_must_be_made(ours, datetime.now(UTC)):
         with _told("Making the administrator's key"):
             environment_file.write(ours, admin_token.make(ours))
@@ -68,6 +66,20 @@ def prepare(ours: Settings) -> None:
     credentials.load_or_create(ours.signing_key)
     if ours.database_url is None:
         postgres.prepare(ours)
+
+
+def start(ours: Settings) -> None:
+    """Have every program run as its settings are now, and wait until all of it serves."""
+    before = preflight.running(ours.home)
+    outdated = {name: before[name] for name in programs.write_all(ours) if name in before}
+    supervision.rescan_or_start(ours)
+    # A program that still runs as it was would answer the questions of wait_ready, and then be restarted.
+    supervision.wait_until(
+        lambda: not any(processes.alive(identity) for identity in outdated.values()),
+        READY_TIMEOUT_S,
+        lambda: f"{', '.join(outdated)} did not end to be started anew: see {ours.home / 'logs' / 'supervisor.log'}",
+    )
+    wait_ready(ours)
 
 
 def wait_ready(ours: Settings) -> None:

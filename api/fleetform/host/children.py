@@ -1,5 +1,6 @@
 """A child of the supervisor: what its file says, the process that it is now, and when it may start again. Standard library only."""
 
+import hashlib
 import os
 import signal
 import time
@@ -41,11 +42,16 @@ class Child:
         self.pidfd: int | None = None
 
     def adopt(self) -> None:
-        """Take the recorded process for ours, if it still runs."""
+        """Take the recorded process for ours, if it still runs. One whose spec changed while no supervisor ran is ended instead."""
         identity = recorded_identity(self.record)
-        if identity is not None and processes.alive(identity):
-            self._watch(identity)
+        if identity is None or not processes.alive(identity):
+            return
+        self._watch(identity)
+        if (records.read_json(self.record) or {}).get("spec") == _digest(self.spec):
             say(f"{self.spec.name}: adopted pid {identity.pid}")
+        else:
+            say(f"{self.spec.name}: pid {identity.pid} was started from another spec")
+            self.stop()
 
     def start(self) -> None:
         """Start it; its record is on disk before it runs."""
@@ -84,7 +90,8 @@ class Child:
         self.next_start_at = now + self.back_off_s
 
     def _write_record(self, identity: Identity) -> None:
-        records.write_json(self.record, {"name": self.spec.name, "identity": identity._asdict(), "argv": list(self.spec.argv)})
+        facts = {"name": self.spec.name, "identity": identity._asdict(), "argv": list(self.spec.argv), "spec": _digest(self.spec)}
+        records.write_json(self.record, facts)
 
     def _watch(self, identity: Identity) -> None:
         self.identity = identity
@@ -118,6 +125,11 @@ def read_spec(path: Path) -> Spec | None:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         say(f"{path.name} describes no child: {error!r}")
         return None
+
+
+def _digest(spec: Spec) -> str:
+    """The same for equal specs."""
+    return hashlib.sha256(repr(spec).encode()).hexdigest()
 
 
 def recorded_identity(path: Path) -> Identity | None:
