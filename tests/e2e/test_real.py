@@ -4,7 +4,7 @@ One stack and its engines serve every test of this file, in order: starting vLLM
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import asyncpg
@@ -13,6 +13,7 @@ from openai import OpenAI
 
 from fleetform.host import postgres
 from fleetform.settings import load
+from tests.clients.conformance import CHECKS, Served
 from tests.e2e.configuration import PROJECT, configuration
 from tests.engines.tiny_models import write_tiny_chat_model, write_tiny_embedding_model
 from tests.harness.load import Load
@@ -71,21 +72,10 @@ def world() -> Iterator[World]:
         yield world
 
 
-def test_every_openai_route_answers(world: World) -> None:
-    client = world.client
-    question = [{"role": "user", "content": "Say one word."}]
-    answer = client.chat.completions.create(model="chat", messages=question, max_tokens=5)  # type: ignore[arg-type]
-    assert answer.usage is not None
-    assert answer.usage.completion_tokens > 0
-    chunks = list(client.chat.completions.create(model="chat", messages=question, max_tokens=5, stream=True))  # type: ignore[arg-type]
-    assert any(chunk.choices and chunk.choices[0].finish_reason for chunk in chunks)
-    assert client.completions.create(model="chat", prompt="One", max_tokens=3).choices[0].finish_reason
-    assert client.responses.create(model="chat", input="One", max_output_tokens=5).status in ("completed", "incomplete")
-    vector = client.embeddings.create(model="embed", input=["one", "two"]).data
-    assert len(vector) == 2
-    assert len(vector[0].embedding) > 0
-    assert {model.id for model in client.models.list()} == {"chat", "embed"}
-    assert client.models.retrieve("chat").id == "chat"
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_an_openai_client_finds_what_it_relies_on(world: World, check: Callable[[Served], None]) -> None:
+    base_url = world.terraform.outputs()["base_url"]
+    check(Served(base_url=base_url, api_key=world.key, project=PROJECT, model="chat", embedding_model="embed"))
 
 
 def test_a_second_plan_is_empty(world: World) -> None:
@@ -150,11 +140,13 @@ def test_destroy_leaves_nothing_but_history(world: World) -> None:
     world.terraform.destroy(timeout_s=300)
     assert world.engines() == {}
     assert list(world.stack.run.glob("r-*")) == []
-    history = {"event", "endpoint", "model_version", "lease", "host", "change"}
+    history = {"event", "endpoint", "model_version", "credential", "lease", "host", "change"}
     rows = asyncio.run(_counts(world))
     assert {table: count for table, count in rows.items() if table not in history} == {
         table: count for table, count in world.rows_at_first.items() if table not in history
     }
+    # A revoked key is remembered until it would have expired: the gateways must go on refusing it.
+    assert len(_rows(world, "credential", "revoked_at IS NULL")) == 1
     assert _rows(world, "endpoint", "deleted_at IS NULL") + _rows(world, "model_version", "deleted_at IS NULL") == []
 
 
