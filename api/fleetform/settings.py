@@ -47,7 +47,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def gateway_url(self) -> str:
         """The OpenAI base URL of this region."""
-        return self.public_gateway_url or f"http://127.0.0.1:{self.gateway_port}/v1"
+        return self.public_gateway_url or f"{self.local_gateway_url}/v1"
+
+    @property
+    def local_gateway_url(self) -> str:
+        """The gateway as this machine reaches it, without a path."""
+        return f"http://{self._local_host}:{self.gateway_port}"
+
+    @property
+    def api_url(self) -> str:
+        """The control API as this machine reaches it."""
+        return f"http://{self._local_host}:{self.api_port}"
+
+    @property
+    def _local_host(self) -> str:
+        if self.listen_host in ("0.0.0.0", "::"):  # noqa: S104  # read, not listened on
+            return "127.0.0.1"
+        return f"[{self.listen_host}]" if ":" in self.listen_host else self.listen_host
 
     @property
     def host_socket(self) -> Path:

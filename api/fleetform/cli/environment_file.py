@@ -23,7 +23,7 @@ def path(settings: Settings) -> Path:
 def write(settings: Settings, key: str) -> None:
     """Write the file anew, keeping the project it names."""
     variables = {
-        "FLEETFORM_BASE_URL": f"http://127.0.0.1:{settings.api_port}",
+        "FLEETFORM_BASE_URL": settings.api_url,
         "FLEETFORM_TOKEN": key,
         "FLEETFORM_PROJECT": read(settings).get("FLEETFORM_PROJECT") or os.environ.get("FLEETFORM_PROJECT") or DEFAULT_PROJECT,
         "OPENAI_BASE_URL": settings.gateway_url,

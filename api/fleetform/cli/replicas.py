@@ -17,5 +17,5 @@ standalone = click.Group()
 def replicas(session: Session, endpoint: str) -> None:
     """The replicas of an endpoint, with what runs where and why one is not ready."""
     found = session.client.endpoints.replicas(endpoint).all()
-    rows = [(r.id, r.variant, r.model_version, r.phase, r.host, r.in_flight, span(r.age_s), r.reason, r.message) for r in found]
-    session.out.rows(("id", "variant", "model version", "phase", "host", "in flight", "age", "reason", "message"), rows, found)
+    rows = [(r.id, r.variant, r.model_version, r.phase, r.host, span(r.age_s), r.reason, r.message) for r in found]
+    session.out.rows(("id", "variant", "model version", "phase", "host", "age", "reason", "message"), rows, found)

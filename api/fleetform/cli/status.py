@@ -70,8 +70,8 @@ def programs_of(ours: Settings) -> tuple[Program, ...]:
     running = preflight.running(ours.home)
     wanted = [path.stem for path in sorted((ours.home / "host" / "children").glob("*.json"))]
     places = {
-        programs.SERVER: f"127.0.0.1:{ours.api_port}",
-        programs.ENVOY: f"127.0.0.1:{ours.gateway_port}",
+        programs.SERVER: f"{ours.listen_host}:{ours.api_port}",
+        programs.ENVOY: f"{ours.listen_host}:{ours.gateway_port}",
         programs.POSTGRES: str(postgres.socket_path(ours)),
         programs.WORKER: str(ours.host_socket),
         programs.ACTIVATOR: str(ours.activator_socket),
@@ -91,7 +91,7 @@ def endpoints_of(ours: Settings) -> tuple[tuple[Served, ...], str]:
         return (), "no administrator's key yet: run `fleetform up`"
     found = []
     try:
-        with Client(base_url=f"http://127.0.0.1:{ours.api_port}", token=key, project="-") as client:
+        with Client(base_url=ours.api_url, token=key, project="-") as client:
             for project in client.projects.list().all():
                 for endpoint in client.with_options(project=project.metadata.name).endpoints.list().all():
                     counts = endpoint.status.replicas

@@ -94,6 +94,7 @@ def prepare_directories(settings: Settings) -> None:
     os.umask(0o077)
     records.private_directory(settings.home).chmod(0o700)
     records.private_directory(settings.home / "logs")
+    records.private_directory(settings.home / "host")
     preflight.check_run_dir(settings.run)
     records.private_directory(settings.run)
     link = settings.home / "run"

@@ -14,7 +14,7 @@ from fleetform import credentials, settings
 from fleetform.cli import admin_token, environment_file, preflight, programs, supervision
 from fleetform.cli.down import stop_everything
 from fleetform.errors import SetupError
-from fleetform.host import postgres, processes
+from fleetform.host import postgres, processes, records
 from fleetform.settings import Settings
 
 READY_TIMEOUT_S = 90.0
@@ -31,20 +31,27 @@ def up(*, detach: bool) -> None:
     """
     ours = settings.load()
     check(ours)
+    supervision.prepare_directories(ours)
+    with records.locked(ours.home / "host" / "up.lock") as alone:
+        if not alone:
+            raise SetupError(f"another `fleetform up` is at work for {ours.home}; try again when it is done")
+        bring_up(ours)
+    if not detach:
+        stay(ours)
+
+
+def bring_up(ours: Settings) -> None:
+    """Everything after the checks: database, programs, the administrator's key."""
     with _told("Preparing the database"):
         prepare(ours)
     with _told("Starting the programs"):
         start(ours)
+    key = environment_file.read(ours).get("FLEETFORM_TOKEN", "")
     if key_must_be_made(ours, datetime.now(UTC)):
         with _told("Making the administrator's key"):
-            environment_file.write(ours, admin_token.make(ours))
-    else:
-        environment_file.write(ours, environment_file.read(ours)["FLEETFORM_TOKEN"])
-    click.echo(
-        f"Control API  http://127.0.0.1:{ours.api_port}\nGateway      {ours.gateway_url}\nEnvironment  {environment_file.path(ours)}"
-    )
-    if not detach:
-        stay(ours)
+            key = admin_token.make(ours)
+    environment_file.write(ours, key)
+    click.echo(f"Control API  {ours.api_url}\nGateway      {ours.gateway_url}\nEnvironment  {environment_file.path(ours)}")
 
 
 def check(ours: Settings) -> None:
@@ -61,8 +68,7 @@ def check(ours: Settings) -> None:
 
 
 def prepare(ours: Settings) -> None:
-    """Directories, the signing key and the embedded database: made once, found again later."""
-    supervision.prepare_directories(ours)
+    """The signing key and the embedded database: made once, found again later."""
     credentials.load_or_create(ours.signing_key)
     if ours.database_url is None:
         postgres.prepare(ours)
@@ -90,7 +96,7 @@ def wait_ready(ours: Settings) -> None:
         tail = supervision.log_tail(logs / f"{program}.log")
         return f"the {program} is not ready after {READY_TIMEOUT_S:.0f} s; the end of its log:\n{tail}"
 
-    api, gateway = f"http://127.0.0.1:{ours.api_port}/readyz", f"http://127.0.0.1:{ours.gateway_port}/v1/models"
+    api, gateway = f"{ours.api_url}/readyz", f"{ours.local_gateway_url}/v1/models"
     with httpx2.Client(timeout=2.0, trust_env=False) as client:
         supervision.wait_until(lambda: _status(client, api) == 200, READY_TIMEOUT_S, lambda: not_ready(programs.SERVER))
         # Without a key 401 is the right answer: Envoy has been told who may come in.
@@ -104,7 +110,7 @@ def key_must_be_made(ours: Settings, now: datetime) -> bool:
     if ends is None or ends - now < environment_file.RENEW_BEFORE:
         return True
     with httpx2.Client(timeout=10.0, trust_env=False, headers={"Authorization": f"Bearer {key}"}) as client:
-        return _status(client, f"http://127.0.0.1:{ours.api_port}/v1/region") in (401, 403)
+        return _status(client, f"{ours.api_url}/v1/region") in (401, 403)
 
 
 def stay(ours: Settings) -> None:
