@@ -25,23 +25,25 @@ def test_a_dead_child_is_started_again_with_a_growing_back_off(machine: Machine)
     machine.kill(second)
     until("it is started again", lambda: other(machine, "sleeper", second))
     said = machine.log.read_text()
-    assert "ended (signal 9); starts again in 1 s" in said
-    assert "ended (signal 9); starts again in 2 s" in said
+    assert "ended (signal 9); starts again in 0.1 s" in said
+    assert "ended (signal 9); starts again in 0.4 s" in said
 
 
-def test_the_back_off_ends_at_thirty_seconds_and_is_forgotten_after_a_steady_minute(tmp_path: Path) -> None:
+def test_the_back_off_ends_at_thirty_seconds_and_is_forgotten_after_ten_steady_seconds(tmp_path: Path) -> None:
     spec = read_spec(written(tmp_path, "x", SLEEP))
     assert spec is not None
     child = Child(spec, tmp_path / "record.json")
     waits = []
-    for _ in range(7):
+    for _ in range(6):
         child.started_at = 1000.0
         child.note_end(1001.0)
         waits.append(child.back_off_s)
-    assert waits == [1, 2, 4, 8, 16, 30, 30]
+    assert waits == [0.1, 0.4, 1.6, 6.4, 25.6, 30]
     child.started_at = 2000.0
-    child.note_end(2060.0)
-    assert child.back_off_s == 1
+    child.note_end(2010.0)
+    assert child.back_off_s == 0.1
+    child.note_end(2030.0)
+    assert child.back_off_s == 0.4, "a child that could not even be started has not run steadily"
 
 
 def test_a_child_waits_for_what_it_needs(machine: Machine) -> None:
@@ -138,7 +140,7 @@ def test_a_second_supervisor_of_one_home_refuses(machine: Machine) -> None:
 def test_a_child_that_cannot_be_executed_is_tried_again(machine: Machine) -> None:
     machine.write_child("broken", ["/no/such/program"])
     machine.start_supervisor()
-    until("it is said", lambda: "broken: ended (exit 127); starts again in 2 s" in machine.log.read_text())
+    until("it is said", lambda: "broken: ended (exit 127); starts again in 0.4 s" in machine.log.read_text())
     assert "cannot start /no/such/program" in machine.log.read_text()
 
 

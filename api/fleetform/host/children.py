@@ -11,8 +11,10 @@ from fleetform.host import processes, records
 from fleetform.host.launcher import launch
 from fleetform.host.processes import Identity
 
+BACK_OFF_MIN_S = 0.1
+BACK_OFF_GROWTH = 4
 BACK_OFF_MAX_S = 30.0
-STEADY_AFTER_S = 60.0
+STEADY_AFTER_S = 10.0
 
 
 class Spec(NamedTuple):
@@ -84,10 +86,12 @@ class Child:
         return self.identity is None and now >= self.next_start_at and all(path.exists() for path in self.spec.start_after)
 
     def note_end(self, now: float) -> None:
-        """It ended, or could not be started, at now (monotonic): wait longer each time, from anew after a steady minute."""
+        """It ended, or could not be started, at now (monotonic): wait longer each time, from anew after a steady run."""
         steady = self.started_at and now - self.started_at >= STEADY_AFTER_S
-        self.back_off_s = 1.0 if steady or not self.back_off_s else min(self.back_off_s * 2, BACK_OFF_MAX_S)
+        first = steady or not self.back_off_s
+        self.back_off_s = BACK_OFF_MIN_S if first else min(self.back_off_s * BACK_OFF_GROWTH, BACK_OFF_MAX_S)
         self.next_start_at = now + self.back_off_s
+        self.started_at = 0.0
 
     def _write_record(self, identity: Identity) -> None:
         facts = {"name": self.spec.name, "identity": identity._asdict(), "argv": list(self.spec.argv), "spec": _digest(self.spec)}
