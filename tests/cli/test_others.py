@@ -148,7 +148,7 @@ def test_replicas_and_logs(shell: Shell) -> None:
     shell.api.on("GET", path, (200, bodies.page(bodies.replica("r-1"), bodies.replica("r-2"))))
     for id_ in ("r-1", "r-2"):
         shell.api.on("GET", f"{path}/{id_}/log", (200, {"replica_id": id_, "lines": [f"hello from {id_}"]}))
-    assert shell("replicas", "--endpoint", "prod").stdout.splitlines()[0].startswith("r-1\tv1.4\tacme-summarizer:v1.4\tReady\thost-1\t\t1m")
+    assert shell("replicas", "--endpoint", "prod").stdout.splitlines()[0].startswith("r-1\tv1.4\tacme-summarizer:v1.4\tReady\thost-1\t1m\t")
     assert shell("logs", "--endpoint", "prod").stdout == "r-1 | hello from r-1\nr-2 | hello from r-2\n"
     assert shell("logs", "--endpoint", "prod", "--replica", "r-2", "--lines", "5").stdout == "hello from r-2\n"
     assert shell.api.requests[-1].url.params["lines"] == "5"

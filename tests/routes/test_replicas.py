@@ -52,6 +52,7 @@ async def test_replicas_are_listed_by_id(api: Api, endpoint: dict[str, Any]) -> 
         "age_s": 90,
         "phase": "Ready",
     }
+    assert {key for key, value in first["items"][0].items() if value is None} == {"reason"}, "only a failure has a reason"
     assert (second["items"][0]["reason"], second["items"][0]["log_tail"]) == ("Crashed", ["boom"])
 
 

@@ -124,7 +124,6 @@ class ReplicaView(Record, frozen=True, kw_only=True):
     host: str | None
     devices: tuple[str, ...]
     age_s: int
-    in_flight: int | None = None
     reason: str | None = None
     message: str = ""
     log_tail: tuple[str, ...] = ()

@@ -236,7 +236,6 @@ class ReplicaView(Struct, kw_only=True):
     host: str | None
     devices: list[str]
     age_s: int
-    in_flight: int | None
     reason: str | None
     message: str
     log_tail: list[str]

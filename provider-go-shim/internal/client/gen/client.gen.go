@@ -579,7 +579,6 @@ type ReplicaView struct {
 	Devices      []string     `json:"devices"`
 	Host         *string      `json:"host"`
 	ID           string       `json:"id"`
-	InFlight     *int64       `json:"in_flight"`
 	LogTail      []string     `json:"log_tail"`
 	Message      string       `json:"message"`
 	ModelVersion string       `json:"model_version"`
