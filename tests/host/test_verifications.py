@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from fleetform.domain.conditions import Reason
@@ -67,6 +68,15 @@ async def test_a_refused_artifact_carries_the_reason_of_its_condition(board: Boa
     error = ArtifactRefused("pickle inside", condition_reason=Reason.PICKLE_REFUSED.value)
     report = await verified_by(board, Cache(error))
     assert (report.state, report.reason, report.message) == (ArtifactState.REFUSED, "PickleRefused", "pickle inside")
+
+
+async def test_a_version_that_was_made_for_newer_software_is_refused_unread(board: Board) -> None:
+    cache = Cache(a_manifest())
+    Verifications(board, cache).start(msgspec.structs.replace(COMMAND, framework="pytorch99.0"))  # type: ignore[arg-type]
+    report = await outcome_of(board)
+    assert (report.state, report.reason) == (ArtifactState.REFUSED, "RuntimeMismatch")
+    assert "pytorch 99.0" in report.message
+    assert cache.calls == 0
 
 
 async def test_a_source_that_is_away_is_tried_again(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:

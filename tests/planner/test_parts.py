@@ -1,5 +1,6 @@
 """The parts of the planner that are easier to see alone."""
 
+import msgspec
 import pytest
 
 from fleetform.domain.conditions import Reason
@@ -85,6 +86,14 @@ def test_an_artifact_is_sent_to_one_host_until_it_is_reported() -> None:
     assert (made.verify.host, made.verify.command_id) == ("host-1", "verify-u-a")
     assert (made.verify.command.expected_digest, made.verify.command.prefixes) == ("d", ("file:///m/",))
     assert plan_version(desired, observed(ArtifactState.VERIFYING)).verify is None
+
+
+def test_a_host_is_told_what_a_version_was_made_for() -> None:
+    spec = msgspec.structs.replace(SPEC, framework="pytorch2.5", runtime="cuda12.6", engine_version="0.32")
+    made = plan_version(VersionDesired(uid="u", spec=spec, prefixes=()), observed(None))
+    assert made.verify is not None
+    command = made.verify.command
+    assert (command.framework, command.runtime, command.engine_version) == ("pytorch2.5", "cuda12.6", "0.32")
 
 
 @pytest.mark.parametrize(

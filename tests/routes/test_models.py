@@ -104,6 +104,9 @@ async def test_an_engine_must_be_declared(acme: Api) -> None:
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/spec/engine")
     await acme.must_put("/engines/stub", {"argv": ["/bin/stub", "{socket}"]})
     await acme.must_put("/projects/acme/model-versions/m/v9", VERSION | {"engine": "stub"})
+    unknown = await acme.put("/projects/acme/model-versions/m/v10", VERSION | {"engine": "stub", "engine_version": "1.0"})
+    assert unknown.status_code == 422
+    assert [(e["pointer"], e["code"]) for e in unknown.json()["errors"]] == [("/spec/engine_version", "unsupported")]
     held = await acme.delete("/engines/stub")
     assert (held.status_code, held.json()["references"]) == (409, ["projects/acme/model-versions/m/v9"])
     args = {"v9": {"model_version": "m:v9", "engine_args": {"x": "1"}}}

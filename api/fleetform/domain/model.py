@@ -21,7 +21,11 @@ class Task(StrEnum):
 
 
 class ModelVersionSpec(Request, frozen=True, kw_only=True):
-    """Immutable once registered. sha256 pins the manifest digest that the caller expects."""
+    """Immutable once registered. sha256 pins the manifest digest that the caller expects.
+
+    framework, with a version, must not be newer than the host's torch; engine_version, of vLLM alone, must be the host's or its line.
+    runtime says what the version was made for and is not compared: safetensors weights are bound to no accelerator.
+    """
 
     artifact: Annotated[str, Meta(pattern=r"^(s3://|file:///)", max_length=2048)]
     framework: Annotated[str, Meta(pattern=r"^pytorch([0-9]+(\.[0-9]+)*)?$")]

@@ -23,7 +23,7 @@ OLDEST_PROTOCOL_VERSION = 1
 class VerifyArtifact(Record, frozen=True, kw_only=True, tag="verify_artifact"):
     """Read the artifact of a model version and make its manifest. artifact lies below one of prefixes.
 
-    expected_digest: what the client pinned, or empty. frozen: the manifest of an earlier verification, which must still hold.
+    expected_digest: what the client pinned, or empty. framework, engine_version: what this host's software must fit, or empty.
     """
 
     version_uid: str
@@ -34,7 +34,9 @@ class VerifyArtifact(Record, frozen=True, kw_only=True, tag="verify_artifact"):
     engine: str = "vllm"
     format: str = ""
     task: str = ""
+    framework: str = ""
     runtime: str = ""
+    engine_version: str = ""
 
 
 class StartReplica(Record, frozen=True, kw_only=True, tag="start_replica"):

@@ -16,7 +16,7 @@ board.py           what the host knows, numbered for its readers
 replicas.py, replica.py, starting.py, ending.py   replicas, the life of each, its steps
 parts.py           what all replicas share
 record.py, exits.py, oom.py, probe.py  a replica's record, its end, the evidence for its end, the proof that it serves
-verifications.py   artifacts being verified
+verifications.py, fit.py   artifacts being verified; whether the software here is what a version was made for
 ledger.py          cores, memory, devices
 guard.py           restarts a dead supervisor
 layout.py          where things are

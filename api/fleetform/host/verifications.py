@@ -8,6 +8,7 @@ import structlog
 from fleetform.domain.conditions import Reason
 from fleetform.domain.protocol import ArtifactReport, ArtifactState, VerifyArtifact
 from fleetform.errors import ArtifactRefused, TemporaryError
+from fleetform.host import fit
 from fleetform.host.board import Board
 from fleetform.host.parts import Artifacts
 
@@ -50,6 +51,7 @@ class Verifications:
         wait_s = RETRY_FIRST_S
         while True:
             try:
+                fit.check_fit(command, fit.installed())
                 manifest = await self.artifacts.verify(command, lambda phase, done, total: self._progress(command, done, total))
             except ArtifactRefused as error:
                 reason = str(error.details.get("condition_reason", Reason.ARTIFACT_MISSING))

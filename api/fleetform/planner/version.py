@@ -37,7 +37,9 @@ def _command(desired: VersionDesired, observed: VersionObserved) -> Verify | Non
         engine=spec.engine or "vllm",
         format=spec.format or "",
         task=spec.task or "",
+        framework=spec.framework,
         runtime=spec.runtime,
+        engine_version=spec.engine_version or "",
     )
     return Verify(host=host, command_id=f"verify-{desired.uid}-{observed.hosts[host]}", command=command)
 

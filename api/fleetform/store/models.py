@@ -37,7 +37,8 @@ async def put(
     """Register the version, or answer the registered one when spec is the same.
 
     NotFound without the project; Immutable when a field differs, or the pinned digest from the tombstone's; InvalidSpec for an artifact
-    outside the project's prefixes or an engine that is not declared; Forbidden for allow_remote_code by others than region administrators.
+    outside the project's prefixes, an engine that is not declared, or a declared one's version; Forbidden for allow_remote_code by others
+    than region administrators.
     """
     key = {"project": project, "model": model, "version": version}
     async with database.transaction():
@@ -168,6 +169,9 @@ async def _check_spec(project: str, spec: ModelVersionSpec, caller: Caller) -> N
     engine = spec.engine or BUILT_IN_ENGINE
     if engine != BUILT_IN_ENGINE and await specs.find(EngineRow, {"name": engine}) is None:
         errors.append(FieldError("/spec/engine", f"no engine {engine!r} is declared in this region", "not_found"))
+    if engine != BUILT_IN_ENGINE and spec.engine_version:
+        detail = f"the version of the declared engine {engine!r} is not known here; leave it out, and name the version in the engine's name"
+        errors.append(FieldError("/spec/engine_version", detail, "unsupported"))
     if spec.parent and split_model_ref(spec.parent) is None:
         errors.append(FieldError("/spec/parent", "must be 'model:version'", "invalid_value"))
     if errors:

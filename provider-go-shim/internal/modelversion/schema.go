@@ -45,20 +45,19 @@ func (r *Resource) Schema(_ context.Context, _ resource.SchemaRequest, resp *res
 			},
 			"framework": schema.StringAttribute{
 				Required:            true,
-				MarkdownDescription: "`pytorch`, optionally with its version (`pytorch2.5`).",
+				MarkdownDescription: "`pytorch`, optionally with its version (`pytorch2.5`), which must not be newer than the host's torch.",
 			},
 			"runtime": schema.StringAttribute{
 				Required:            true,
-				MarkdownDescription: "What the model runs on: `cuda12.6`, `rocm6.2`, `cpu`.",
+				MarkdownDescription: "What the version was made for: `cuda12.6`, `rocm6.2`, `cpu`. It is recorded, not compared.",
 			},
-			"format": optional("`safetensors` or `gguf`; detected when left out."),
-			"task":   optional("`generate` or `embed`; detected when left out."),
-			"engine": optional("`vllm`, or the name of an engine that the region's administrators declared; `vllm` when left out."),
-			"engine_version": optional(
-				"Version of the engine that the model needs."),
-			"quantization": optional("Quantization method, under the engine's own name for it."),
-			"parent":       optional("Model version that this one was made from, `model:version`."),
-			"sha256":       optional("Digest that the artifact must have; registration is refused when it has another."),
+			"format":         optional("`safetensors` or `gguf`; detected when left out."),
+			"task":           optional("`generate` or `embed`; detected when left out."),
+			"engine":         optional("`vllm`, or the name of an engine that the region's administrators declared; `vllm` when left out."),
+			"engine_version": optional("Version of vLLM that the model needs, or its line (`0.32`); not for a declared engine."),
+			"quantization":   optional("Quantization method, under the engine's own name for it."),
+			"parent":         optional("Model version that this one was made from, `model:version`."),
+			"sha256":         optional("Digest that the artifact must have; registration is refused when it has another."),
 			"allow_remote_code": schema.BoolAttribute{
 				Optional: true,
 				MarkdownDescription: "Run Python code that the artifact brings. Only region administrators may set it, and only dedicated endpoints " +

@@ -122,6 +122,9 @@ class VariantSpec(TypedDict):
 class ModelVersionSpec(TypedDict):
     """
     Immutable once registered. sha256 pins the manifest digest that the caller expects.
+
+    framework, with a version, must not be newer than the host's torch; engine_version, of vLLM alone, must be the host's or its line.
+    runtime says what the version was made for and is not compared: safetensors weights are bound to no accelerator.
     """
 
     artifact: str

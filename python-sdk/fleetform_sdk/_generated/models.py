@@ -393,6 +393,9 @@ class InstanceTypePut(Struct, kw_only=True):
 class ModelVersionSpec(Struct, kw_only=True):
     """
     Immutable once registered. sha256 pins the manifest digest that the caller expects.
+
+    framework, with a version, must not be newer than the host's torch; engine_version, of vLLM alone, must be the host's or its line.
+    runtime says what the version was made for and is not compared: safetensors weights are bound to no accelerator.
     """
 
     artifact: str

@@ -428,6 +428,9 @@ type ModelVersion struct {
 	Model    string   `json:"model"`
 
 	// Spec Immutable once registered. sha256 pins the manifest digest that the caller expects.
+	//
+	// framework, with a version, must not be newer than the host's torch; engine_version, of vLLM alone, must be the host's or its line.
+	// runtime says what the version was made for and is not compared: safetensors weights are bound to no accelerator.
 	Spec ModelVersionSpec `json:"spec"`
 
 	// Status ref: `model:version`. digest and size_bytes are empty until Verified. revision grows with every status change.
@@ -437,10 +440,16 @@ type ModelVersion struct {
 // ModelVersionPut defines model for ModelVersionPut.
 type ModelVersionPut struct {
 	// Spec Immutable once registered. sha256 pins the manifest digest that the caller expects.
+	//
+	// framework, with a version, must not be newer than the host's torch; engine_version, of vLLM alone, must be the host's or its line.
+	// runtime says what the version was made for and is not compared: safetensors weights are bound to no accelerator.
 	Spec ModelVersionSpec `json:"spec"`
 }
 
 // ModelVersionSpec Immutable once registered. sha256 pins the manifest digest that the caller expects.
+//
+// framework, with a version, must not be newer than the host's torch; engine_version, of vLLM alone, must be the host's or its line.
+// runtime says what the version was made for and is not compared: safetensors weights are bound to no accelerator.
 type ModelVersionSpec struct {
 	AllowRemoteCode *bool        `json:"allow_remote_code,omitempty"`
 	Artifact        string       `json:"artifact"`
