@@ -1,7 +1,7 @@
 """The way to PostgreSQL: transactions that end well however they end, notifications, migrations."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import asyncpg
 import pytest
@@ -132,6 +132,29 @@ async def test_a_lost_listener_comes_back_and_says_so(store: str, heard: "asynci
     async with database.transaction():
         await database.notify("endpoint 3")
     assert await asyncio.wait_for(heard.get(), 10) == "endpoint 3"
+
+
+class _Connection:
+    """A connection to listen on, which is lost when the test says so."""
+
+    lose: Callable[[object], None]
+
+    def add_termination_listener(self, callback: Callable[[object], None]) -> None:
+        self.lose = callback
+
+    async def add_listener(self, _channel: str, _callback: object) -> None:
+        return
+
+
+async def test_a_listener_that_is_ended_when_its_connection_is_lost_ends() -> None:
+    connection, queue = _Connection(), asyncio.Queue[str]()
+    listening = asyncio.create_task(database._listen_until_lost(connection, queue.put_nowait))  # type: ignore[arg-type]
+    assert await queue.get() == ""
+    await asyncio.sleep(0)
+    connection.lose(connection)
+    listening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await listening
 
 
 async def test_telling_outside_a_transaction_is_a_bug(store: str) -> None:

@@ -83,7 +83,8 @@ class Board:
                 break
             changed = self._changed
             try:
-                await asyncio.wait_for(changed.wait(), remaining)
+                async with asyncio.timeout(remaining):
+                    await changed.wait()
             except TimeoutError:
                 break
         return self.report(since)

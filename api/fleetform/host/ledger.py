@@ -149,7 +149,8 @@ async def _run(*argv: str) -> str:
     """The output of a program, or nothing when it fails or hangs: a broken driver must not stop what runs without it."""
     process = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL)
     try:
-        output, _ = await asyncio.wait_for(process.communicate(), QUERY_TIMEOUT_S)
+        async with asyncio.timeout(QUERY_TIMEOUT_S):
+            output, _ = await process.communicate()
     except TimeoutError:
         process.kill()
         await process.wait()

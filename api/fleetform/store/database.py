@@ -110,7 +110,8 @@ async def close() -> None:
     if pool is None:
         return
     try:
-        await asyncio.wait_for(pool.close(), 2.0)
+        async with asyncio.timeout(2.0):
+            await pool.close()
     except TimeoutError:
         pool.terminate()
 
@@ -199,7 +200,8 @@ async def _listen_until_lost(connection: "asyncpg.Connection[asyncpg.Record]", c
         callback("")
         while not lost.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(lost.wait(), 20.0)
+                async with asyncio.timeout(20.0):
+                    await lost.wait()
                 return
             # A peer that vanished without a word is only noticed by asking it.
             await connection.execute("SELECT 1", timeout=CONNECT_TIMEOUT_S)
