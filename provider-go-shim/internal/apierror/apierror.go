@@ -68,9 +68,11 @@ func (e *Error) Kind() string {
 	return e.Problem.Type[strings.LastIndexAny(e.Problem.Type, "/:#")+1:]
 }
 
-// IsNotFound is true when the API said that the resource is not there.
+// IsNotFound is true when the API said that the resource is not there. A 404 of somebody else, such as a proxy whose backend is away,
+// says nothing about the resource: taken for its end, a plan would make everything anew.
 func IsNotFound(err error) bool {
-	return hasStatus(err, http.StatusNotFound)
+	var failure *Error
+	return errors.As(err, &failure) && failure.Status == http.StatusNotFound && failure.Kind() == "not-found"
 }
 
 // IsConflict is true when something that is there stands in the way.

@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"fleetform.dev/terraform-provider-fleetform/internal/apierror"
+	"fleetform.dev/terraform-provider-fleetform/internal/client/gen"
 )
 
 var endpoint = schema.Schema{Attributes: map[string]schema.Attribute{
@@ -81,7 +82,7 @@ func TestEveryWrongFieldIsADiagnosticAtItsAttribute(t *testing.T) {
 	if !ok || !at.Path().Equal(path.Root("variants").AtMapKey("v1").AtName("weight")) {
 		t.Errorf("the first is not at the weight: %v", diags[0])
 	}
-	for index, words := range [][]string{{"Must be at most 100", "bounds", "422", "req-1"}, {"/spec/unheard_of", "unknown field", "req-1"}} {
+	for index, words := range [][]string{{`variants["v1"].weight: must be at most 100`, "bounds", "422", "req-1"}, {"/spec/unheard_of", "unknown field", "req-1"}} {
 		for _, word := range words {
 			if !strings.Contains(diags[index].Detail(), word) {
 				t.Errorf("diagnostic %d does not say %q: %s", index, word, diags[index].Detail())
@@ -112,6 +113,14 @@ func TestAnAnswerThatIsNotFleetformsIsSaidToBeNone(t *testing.T) {
 	}
 }
 
+func TestA404OfSomebodyElseIsNoEndOfAResource(t *testing.T) {
+	for _, body := range []string{"<html>no such page</html>", `{"detail": "default backend - 404"}`, `{"type": "about:blank", "detail": "no route"}`} {
+		if err := apierror.FromResponse(response(404, http.Header{}), []byte(body)); apierror.IsNotFound(err) {
+			t.Errorf("%s is taken for the end of a resource", body)
+		}
+	}
+}
+
 func TestAnUnreachableServerIsNotAnAnswer(t *testing.T) {
 	diags := apierror.Diagnostics("Cannot read endpoint acme/chat", errors.New("connection refused"), endpoint)
 	if len(diags) != 1 || !strings.Contains(diags[0].Detail(), "could not be reached: connection refused") {
@@ -133,7 +142,7 @@ func TestKinds(t *testing.T) {
 		408: {temporary: true}, 429: {temporary: true}, 502: {temporary: true}, 503: {temporary: true}, 504: {temporary: true},
 	}
 	for status, want := range tests {
-		err := error(&apierror.Error{Status: status})
+		err := error(&apierror.Error{Status: status, Problem: gen.Problem{Type: "urn:fleetform:problems/not-found"}})
 		if apierror.IsNotFound(err) != want.notFound || apierror.IsConflict(err) != want.conflict || apierror.IsStale(err) != want.stale || apierror.IsTemporary(err) != want.temporary {
 			t.Errorf("status %d is told wrong", status)
 		}

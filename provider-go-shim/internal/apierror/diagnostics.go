@@ -34,10 +34,14 @@ func Diagnostics(summary string, err error, schema Schema) diag.Diagnostics {
 	for _, field := range fields {
 		text := strings.TrimSuffix(field.Detail, ".") + "." + trailer(failure, field.Code)
 		at, found := AttributePath(schema, field.Pointer)
-		if found {
-			diags.AddAttributeError(at, summary, capitalize(text))
-		} else {
+		switch {
+		case !found:
 			diags.AddError(summary, field.Pointer+": "+text)
+		case len(at.Steps()) > 1:
+			// Terraform shows the line of a whole resource for what is nested in it, so the words must name the attribute.
+			diags.AddAttributeError(at, summary, at.String()+": "+text)
+		default:
+			diags.AddAttributeError(at, summary, capitalize(text))
 		}
 	}
 	if len(fields) == 0 {

@@ -57,14 +57,15 @@ func (k ModelKey) String() string { return k.Project + "/" + k.Model + "/" + k.V
 // New makes a client. It does not call the server; the error is about a base URL that is none.
 func New(config Config) (*Client, error) {
 	base, err := url.Parse(config.BaseURL)
-	if err != nil || (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" || base.User != nil {
+	if err != nil || (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" || base.User != nil ||
+		strings.Trim(base.Path, "/") != "" || base.RawQuery != "" || base.Fragment != "" {
 		return nil, fmt.Errorf("base_url %q is not of the form https://host[:port]", config.BaseURL)
 	}
 	doer := &http.Client{
 		Transport:     newTransport(newBase(), config.Token, config.UserAgent),
 		CheckRedirect: noRedirect,
 	}
-	api, err := gen.NewClient(strings.TrimSuffix(config.BaseURL, "/"), gen.WithHTTPClient(doer))
+	api, err := gen.NewClient(strings.TrimRight(config.BaseURL, "/"), gen.WithHTTPClient(doer))
 	if err != nil {
 		return nil, fmt.Errorf("base_url %q: %w", config.BaseURL, err)
 	}

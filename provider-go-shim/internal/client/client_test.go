@@ -241,7 +241,10 @@ func TestRevokeOfWhatIsGoneIsDone(t *testing.T) {
 }
 
 func TestNewRefusesWhatIsNoAddress(t *testing.T) {
-	for _, address := range []string{"", "api.example.com", "ftp://api.example.com", "https://", "https://user:pw@api.example.com", "http://[::1"} {
+	for _, address := range []string{
+		"", "api.example.com", "ftp://api.example.com", "https://", "https://user:pw@api.example.com", "http://[::1", "https://api.example.com/v1",
+		"https://api.example.com?a=b", "https://api.example.com#a",
+	} {
 		if _, err := client.New(client.Config{BaseURL: address}); err == nil {
 			t.Errorf("%q was taken", address)
 		}

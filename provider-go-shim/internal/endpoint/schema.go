@@ -4,7 +4,9 @@ import (
 	"context"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
+	"github.com/hashicorp/terraform-plugin-framework-validators/listvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/mapvalidator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/setvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
@@ -134,6 +136,7 @@ func specAttributes() map[string]schema.Attribute {
 				"callback_urls": schema.SetAttribute{
 					Optional:            true,
 					ElementType:         types.StringType,
+					Validators:          []validator.Set{setvalidator.NoNullValues()},
 					MarkdownDescription: "Addresses that may be called back, all `https://`.",
 				},
 			},
@@ -145,6 +148,7 @@ func specAttributes() map[string]schema.Attribute {
 		"labels": schema.MapAttribute{
 			Optional:            true,
 			ElementType:         types.StringType,
+			Validators:          []validator.Map{mapvalidator.NoNullValues()},
 			MarkdownDescription: "Labels, at most 32.",
 		},
 	}
@@ -161,6 +165,7 @@ func variantAttributes() map[string]schema.Attribute {
 		"engine_args": schema.MapAttribute{
 			Optional:            true,
 			ElementType:         types.StringType,
+			Validators:          []validator.Map{mapvalidator.NoNullValues()},
 			MarkdownDescription: "Arguments of the engine under its own names, such as `gpu_memory_utilization`.",
 		},
 	}
@@ -192,6 +197,7 @@ func rolloutAttributes() map[string]schema.Attribute {
 		"steps": schema.ListAttribute{
 			Optional:            true,
 			ElementType:         types.Int64Type,
+			Validators:          []validator.List{listvalidator.NoNullValues()},
 			MarkdownDescription: "Percent of the way from the old split to the new, growing, ending at 100; `[1, 10, 50, 100]` when left out.",
 		},
 		"step_hold_s": optionalInt("Seconds that each step is held; 60 when left out."),

@@ -4,11 +4,14 @@ package project
 import (
 	"context"
 
+	"github.com/hashicorp/terraform-plugin-framework-validators/mapvalidator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/setvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"fleetform.dev/terraform-provider-fleetform/internal/apierror"
@@ -51,12 +54,14 @@ func (r *Resource) Schema(_ context.Context, _ resource.SchemaRequest, resp *res
 			"artifact_prefixes": schema.SetAttribute{
 				Optional:    true,
 				ElementType: types.StringType,
+				Validators:  []validator.Set{setvalidator.NoNullValues()},
 				MarkdownDescription: "Where the artifacts of this project's model versions may lie: `s3://bucket/path/` or `file:///path/`. " +
 					"Without any, no model version can be registered.",
 			},
 			"labels": schema.MapAttribute{
 				Optional:            true,
 				ElementType:         types.StringType,
+				Validators:          []validator.Map{mapvalidator.NoNullValues()},
 				MarkdownDescription: "Labels, at most 32.",
 			},
 		},

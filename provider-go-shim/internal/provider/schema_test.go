@@ -7,9 +7,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/providerserver"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/types"
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
 
 	"fleetform.dev/terraform-provider-fleetform/internal/client/gen"
@@ -91,10 +94,44 @@ func compareNested(t *testing.T, at string, field reflect.Type, attribute schema
 		wantKind(t, at, field, reflect.Float64)
 	case schema.MapAttribute:
 		wantKind(t, at, field, reflect.Map)
+		wantNoNulls(t, at, attribute)
 	case schema.ListAttribute, schema.SetAttribute:
 		wantKind(t, at, field, reflect.Slice)
+		wantNoNulls(t, at, attribute)
 	default:
 		t.Errorf("%s: %T is not compared", at, attribute)
+	}
+}
+
+// wantNoNulls: JSON has no null here, so a null would come back as another value, and Terraform would call the provider broken.
+func wantNoNulls(t *testing.T, at string, attribute schema.Attribute) {
+	t.Helper()
+	refused := false
+	switch kind := attribute.(type) {
+	case schema.MapAttribute:
+		null := types.MapValueMust(types.StringType, map[string]attr.Value{"a": types.StringNull()})
+		for _, validates := range kind.Validators {
+			var resp validator.MapResponse
+			validates.ValidateMap(t.Context(), validator.MapRequest{ConfigValue: null}, &resp)
+			refused = refused || resp.Diagnostics.HasError()
+		}
+	case schema.ListAttribute:
+		null := types.ListValueMust(types.Int64Type, []attr.Value{types.Int64Null()})
+		for _, validates := range kind.Validators {
+			var resp validator.ListResponse
+			validates.ValidateList(t.Context(), validator.ListRequest{ConfigValue: null}, &resp)
+			refused = refused || resp.Diagnostics.HasError()
+		}
+	case schema.SetAttribute:
+		null := types.SetValueMust(types.StringType, []attr.Value{types.StringNull()})
+		for _, validates := range kind.Validators {
+			var resp validator.SetResponse
+			validates.ValidateSet(t.Context(), validator.SetRequest{ConfigValue: null}, &resp)
+			refused = refused || resp.Diagnostics.HasError()
+		}
+	}
+	if !refused {
+		t.Errorf("%s: takes a null among its values", at)
 	}
 }
 

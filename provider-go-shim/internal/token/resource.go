@@ -5,11 +5,14 @@ package token
 import (
 	"context"
 
+	"github.com/hashicorp/terraform-plugin-framework-validators/mapvalidator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/setvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"fleetform.dev/terraform-provider-fleetform/internal/apierror"
@@ -53,12 +56,14 @@ func (r *Resource) Schema(_ context.Context, _ resource.SchemaRequest, resp *res
 			"roles": schema.SetAttribute{
 				Required:    true,
 				ElementType: types.StringType,
+				Validators:  []validator.Set{setvalidator.NoNullValues()},
 				MarkdownDescription: "Roles: `inference.viewer` reads, `inference.invoker` calls the gateway, `inference.deployer` also changes " +
 					"endpoints, `inference.admin` does all of it and model versions, quotas and tokens. You can grant only what you hold.",
 			},
 			"endpoints": schema.SetAttribute{
 				Optional:            true,
 				ElementType:         types.StringType,
+				Validators:          []validator.Set{setvalidator.NoNullValues()},
 				MarkdownDescription: "Names of the endpoints that may be called. Left out: all of the project.",
 			},
 			"ttl_days": schema.Int64Attribute{
@@ -68,6 +73,7 @@ func (r *Resource) Schema(_ context.Context, _ resource.SchemaRequest, resp *res
 			"labels": schema.MapAttribute{
 				Optional:            true,
 				ElementType:         types.StringType,
+				Validators:          []validator.Map{mapvalidator.NoNullValues()},
 				MarkdownDescription: "Labels, at most 32.",
 			},
 			"uid": schema.StringAttribute{
