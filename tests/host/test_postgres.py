@@ -1,6 +1,7 @@
 """The embedded PostgreSQL is made once, keeps its data, and refuses what another version made."""
 
 import asyncio
+import os
 import signal
 import subprocess
 import time
@@ -55,6 +56,19 @@ def test_an_unfinished_directory_is_made_anew(home: settings.Settings) -> None:
     (half / "PG_VERSION").write_text("18\n")
     assert postgres.prepare(home)
     assert not half.exists()
+
+
+def test_a_killed_server_that_nobody_has_collected_does_not_keep_the_next_one_from_starting(home: settings.Settings) -> None:
+    postgres.prepare(home)
+    killed = subprocess.Popen(postgres.argv(home), start_new_session=True, stderr=subprocess.DEVNULL)
+    try:
+        assert asyncio.run(_ask(postgres.url(home), "CREATE TABLE note (word text)", "SELECT 1")) == 1
+        killed.kill()
+        # A zombie from here on: it is collected at the end.
+        assert os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT) is not None
+        assert _serve_and_ask(home, "INSERT INTO note VALUES ('kept')", "SELECT word FROM note") == "kept"
+    finally:
+        killed.wait(20)
 
 
 def test_a_database_of_ones_own_is_taken_as_it_is(tmp_path: Path) -> None:

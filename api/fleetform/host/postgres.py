@@ -8,6 +8,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import quote
 
@@ -60,7 +61,10 @@ def argv(settings: Settings) -> tuple[str, ...]:
     """The postmaster in the foreground. SIGINT ends it quickly and cleanly; the run directory must exist."""
     given = {**_SETTINGS, "unix_socket_directories": str(settings.postgres_socket_dir)}
     options = [word for name, value in given.items() for word in ("-c", f"{name}={value}")]
-    return unprivileged.wrap((str(_binary("postgres")), "-D", str(data_dir(settings)), *options))
+    socket = socket_path(settings)
+    locks = (str(data_dir(settings) / "postmaster.pid"), str(socket.with_name(f"{socket.name}.lock")))
+    postgres = (str(_binary("postgres")), "-D", str(data_dir(settings)), *options)
+    return (sys.executable, "-m", "fleetform.host.postmaster", *locks, *postgres)
 
 
 def prepare(settings: Settings) -> bool:
