@@ -44,8 +44,6 @@ from fleetform.store.fleet import EndpointFacts
 from fleetform.store.recording import Changes, NewReplica
 
 log = structlog.get_logger(__name__)
-ROOM_AGAIN_S = 10
-"""How often an endpoint without room or quota looks whether there is some, beside being woken when something is released."""
 
 
 class EndpointLoop:
@@ -223,8 +221,7 @@ class EndpointLoop:
         now = self._deps.now()
         soon = [] if made.next_at is None else [max(0.0, (made.next_at - now).total_seconds())]
         if any(blocked.reason in ADMISSION for blocked in made.blocked):
-            self.hungry.add(uid)
-            soon.append(ROOM_AGAIN_S)
+            self.hungry.add(uid)  # woken when something is released or a host offers more; the slow pass sees what that misses
         else:
             self.hungry.discard(uid)
         return InProgress(after_s=min(soon)) if soon else Done()

@@ -37,7 +37,9 @@ class WorkQueue:
 
     def sweep(self, key: str) -> None:
         """Look at key when nothing is more urgent."""
-        if key not in self._busy and key not in self._waiting:
+        if key in self._busy:
+            self._again.add(key)
+        elif key not in self._waiting:
             self._waiting[key] = False
             self._sweep.append(key)
             self._wake.set()
