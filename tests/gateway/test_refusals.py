@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fleetform.credentials import SigningKey
+from fleetform.gateway.activator import HOPELESS_RETRY_AFTER_S
 from tests.gateway.stack import PEER, PEER_HOST, REGION, Gateway, a_route, a_track
 from tests.harness.waiting import until
 
@@ -173,7 +174,7 @@ def test_an_endpoint_that_is_not_worth_waiting_for(served: Gateway, phase: str) 
     error = refusal(served, model="broken", max_retries=2)
     assert (error.status_code, error.code) == (503, "no_ready_replica")
     assert error.response.headers["x-should-retry"] == "false"
-    assert "retry-after" not in error.response.headers
+    assert error.response.headers["retry-after"] == HOPELESS_RETRY_AFTER_S
 
 
 def test_models_are_those_of_the_key(served: Gateway) -> None:
