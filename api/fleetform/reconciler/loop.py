@@ -279,7 +279,7 @@ class Term:
     def _room_again(self) -> None:
         """Something was released, or a host offers more: whoever waits for room looks again."""
         for uid in tuple(self.endpoints.hungry):
-            self.queue.hint(f"{ENDPOINT} {uid}")
+            self.queue.sweep(f"{ENDPOINT} {uid}")
 
     def _hosts_changed(self) -> None:
         """A host is back or offers something else: that may concern any endpoint, and versions that no host could read."""
