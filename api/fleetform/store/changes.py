@@ -6,13 +6,23 @@ status <uid>     the status of an endpoint or model version changed: for whoever
 access           keys, revocations: the gateways must learn it
 """
 
+from collections.abc import Iterable
+from typing import Any
 from uuid import UUID
 
 from fleetform.store.database import notify
 
+Row = dict[str, Any]
+
 
 async def endpoint(uid: UUID | str) -> None:
     await notify(f"endpoint {uid}")
+
+
+async def endpoints(found: Iterable[Row]) -> None:
+    """Rows with a uid each."""
+    for row in found:
+        await endpoint(row["uid"])
 
 
 async def version(uid: UUID | str) -> None:

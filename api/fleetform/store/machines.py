@@ -35,7 +35,7 @@ async def put_instance_type(name: str, spec: InstanceTypeSpec, precondition: Pre
         if _instance_type(row).spec == spec:
             return Written(resource=_instance_type(row))
         new = await specs.replace(InstanceTypeRow, row, key, spec)
-        await _tell(await database.rows("SELECT uid FROM endpoint WHERE instance_type = {} AND alive", name))
+        await changes.endpoints(await database.rows("SELECT uid FROM endpoint WHERE instance_type = {} AND alive", name))
         return Written(resource=_instance_type(new), changed=True)
 
 
@@ -87,7 +87,7 @@ async def put_engine(name: str, spec: EngineSpec, precondition: Precondition, no
         if _engine(row).spec == spec:
             return Written(resource=_engine(row))
         new = await specs.replace(EngineRow, row, key, spec)
-        await _tell(await database.rows(_ENGINE_USERS, name))
+        await changes.endpoints(await database.rows(_ENGINE_USERS, name))
         return Written(resource=_engine(new), changed=True)
 
 
@@ -120,11 +120,6 @@ def _refuse_if_held(what: str, held: list[dict[str, Any]]) -> None:
     if held:
         names = tuple(row["held"] for row in held)
         raise InUse(f"{what} is in use: {', '.join(names[:5])}", references=names)
-
-
-async def _tell(users: list[dict[str, Any]]) -> None:
-    for user in users:
-        await changes.endpoint(user["uid"])
 
 
 def _instance_type(row: specs.Row) -> InstanceType:

@@ -11,7 +11,7 @@ from fleetform.domain.access import Caller
 from fleetform.domain.machine import InstanceTypeSpec
 from fleetform.domain.project import Quota, QuotaHolder, QuotaSpec, QuotaStatus
 from fleetform.errors import FieldError, Forbidden, InUse, InvalidSpec, NotFound, QuotaExceeded
-from fleetform.store import database, projects, specs
+from fleetform.store import changes, database, projects, specs
 from fleetform.store.tables import InstanceTypeRow, QuotaRow
 from fleetform.store.writing import Page, Precondition, Written, cursor_of, key_of, size
 
@@ -47,7 +47,7 @@ async def get(project: str, instance_type: str) -> Quota:
 async def put(
     project: str, instance_type: str, spec: QuotaSpec, caller: Caller, precondition: Precondition, now: datetime
 ) -> Written[Quota]:
-    """Create or replace the quota.
+    """Create or replace the quota; whoever may wait for room in it is looked at anew.
 
     NotFound without the project; InvalidSpec without the instance type; Forbidden beyond what the caller may set; QuotaExceeded below
     what is held; Stale.
@@ -65,6 +65,9 @@ async def put(
             specs.insert(QuotaRow, key, spec, now, max_replicas=spec.max_replicas)
             if row is None
             else specs.replace(QuotaRow, row, key, spec, max_replicas=spec.max_replicas)
+        )
+        await changes.endpoints(
+            await database.rows("SELECT uid FROM endpoint WHERE project = {} AND instance_type = {} AND alive", project, instance_type)
         )
         return Written(resource=await _quota(new), created=row is None, changed=True)
 
