@@ -1,7 +1,8 @@
 """When a wait is over: the rules of success and of final failure. Pure.
 
-A status word is never believed alone: an endpoint is ready when the server has seen our generation, says Ready, and what it
-serves is what was wanted. A rollback leaves an endpoint serving, and is a failure.
+No word is believed alone: an endpoint is ready when the server has seen our generation, calls it ready, and what it serves is what
+was wanted. `live` alone says too much: it is the last split that was fully routed, also while another one is on its way. A rollback
+leaves an endpoint serving, and is a failure.
 """
 
 from collections.abc import Iterable
@@ -45,7 +46,7 @@ def endpoint_verdict(endpoint: models.Endpoint, generation: int) -> Verdict:
         return Failed(ready.reason, ready.message, _evidence(endpoint))
     if progressing is not None and not progressing.status and progressing.reason == "Stalled":
         return Failed(progressing.reason, progressing.message, _evidence(endpoint))
-    if ready is not None and ready.status and _serves_what_is_wanted(status):
+    if status.ready and _serves_what_is_wanted(status):
         return Ready()
     return Waiting()
 

@@ -81,7 +81,7 @@ def endpoint(
         replicas=ReplicaCounts(ready=replicas[0], wanted=replicas[1]),
         url="http://127.0.0.1:7080/v1",
         model=name,
-        ready=READY in conditions,
+        ready=READY in conditions and SETTLED in conditions,
     )
     return msgspec.to_builtins(Endpoint(metadata=metadata(name, generation), spec=spec, status=status))
 

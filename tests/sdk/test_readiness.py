@@ -37,6 +37,12 @@ def endpoint(**facts: Any) -> types.Endpoint:
             1,
             Waiting(),
         ),
+        (
+            "back to the split of before, while some traffic still goes to the one in between",
+            {"generation": 3, "live": {"v1.4": 100}, "conditions": (bodies.READY, SHIFTING)},
+            3,
+            Waiting(),
+        ),
         ("no condition yet", {"conditions": ()}, 1, Waiting()),
         (
             "rolled back, with the server's evidence",
