@@ -25,7 +25,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Where things are and who we are. Ports are on 127.0.0.1 unless listen_host says otherwise.
 
     database_url None: the embedded PostgreSQL of this home. cpu_millis, memory_mib None: what the machine has (cpu overcommitted
-    four times, so that a two-core machine can hold old, new and an embedding engine).
+    four times, so that a two-core machine can hold old, new and an embedding engine). start_timeout_s: how long an engine may take to
+    be ready, beside the transfer of its artifact.
     """
 
     home: Path
@@ -42,6 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cpu_millis: int | None = None
     memory_mib: int | None = None
     max_body_mib: int = 16
+    start_timeout_s: int = 600
     log_level: str = "info"
 
     @property
@@ -124,6 +126,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         cpu_millis=_number(environ, "FLEETFORM_CPU_MILLIS"),
         memory_mib=_number(environ, "FLEETFORM_MEMORY_MIB"),
         max_body_mib=_number(environ, "FLEETFORM_MAX_BODY_MIB") or 16,
+        start_timeout_s=_number(environ, "FLEETFORM_START_TIMEOUT_S") or 600,
         log_level=environ.get("FLEETFORM_LOG_LEVEL") or "info",
     )
 

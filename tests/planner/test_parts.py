@@ -8,11 +8,14 @@ from fleetform.domain.desired import VersionDesired
 from fleetform.domain.machine import Capacity, Reservation
 from fleetform.domain.model import ModelVersionSpec
 from fleetform.domain.protocol import ArtifactReport, ArtifactState
+from fleetform.domain.rollout import RolloutState
 from fleetform.planner import placement, plan_version
 from fleetform.planner.backoff import delay_s
+from fleetform.planner.draft import Draft
 from fleetform.planner.model import VersionObserved
 from fleetform.planner.tracks import shared_out
-from tests.builders import CPU_SHAPE, GPU_SHAPE, a_host, a_manifest
+from tests.builders import CPU_SHAPE, GPU_SHAPE, a_host, a_manifest, a_track
+from tests.planner.world import World
 
 
 @pytest.mark.parametrize(
@@ -111,3 +114,13 @@ def test_a_verdict_is_taken_over(told: str, refused: Reason) -> None:
 def test_a_verdict_that_stands_is_never_judged_again(verified: bool) -> None:
     made = plan_version(VersionDesired(uid="u", spec=SPEC, prefixes=(), verified=verified), observed(ArtifactState.REFUSED))
     assert (made.verify, made.manifest, made.refused) == (None, None, None)
+
+
+def test_a_start_has_the_regions_time_and_that_of_its_transfer() -> None:
+    track = a_track(manifest=a_manifest(size=100 * 20 * 1024 * 1024))
+    world = World()
+    observed = msgspec.structs.replace(world.observed, start_timeout_s=30)
+    state = RolloutState(generation=1, tracks={track.track_id: track})
+    draft = Draft(desired=world.desired, observed=observed, state=state, now=world.now)
+    assert draft.start_limit_s(track.track_id) == 130
+    assert draft.start_limit_s("forgotten") == 30

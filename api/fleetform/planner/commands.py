@@ -6,7 +6,7 @@ from fleetform.domain.protocol import ForgetReplica, HostReplicaState, StartRepl
 from fleetform.domain.replica import Replica, ReplicaPhase
 from fleetform.planner import report
 from fleetform.planner.draft import Draft
-from fleetform.planner.lifecycle import RUNNING, is_shut, start_timeout_s
+from fleetform.planner.lifecycle import RUNNING, is_shut
 from fleetform.planner.model import Action, Book, Bury, Drop, Forget, Move, PublishRoute, Release, RemoveRoute, SeenReplica, Start, Stop
 
 P = ReplicaPhase
@@ -126,6 +126,6 @@ def _start(draft: Draft, replica: Replica) -> StartReplica | None:
         track=track,
         prefixes=draft.desired.prefixes,
         members=replica.members,
-        start_timeout_s=start_timeout_s(track.manifest.size_bytes),
+        start_timeout_s=draft.start_limit_s(replica.track),
         request_timeout_s=draft.desired.effective.request_timeout_s,
     )

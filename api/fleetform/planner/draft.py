@@ -12,6 +12,9 @@ from fleetform.domain.replica import Replica
 from fleetform.domain.rollout import RolloutState
 from fleetform.planner.model import Blocked, BlockReason, Observed, Reserve, SeenReplica
 
+FETCH_BYTES_PER_S = 20 * 1024 * 1024
+"""The slowest transfer that still counts as progress, for the deadline of a start."""
+
 
 class Draft(Record, frozen=True, kw_only=True):
     """replicas: as they are after this plan, without the new ones. reserves: the new ones."""
@@ -49,11 +52,12 @@ class Draft(Record, frozen=True, kw_only=True):
         """Ids of replicas whose host answers."""
         return frozenset(item.replica.replica_id for item in self.observed.replicas if item.reachable)
 
-    def size_bytes(self, track: str) -> int:
-        """Size of the track's artifact; 0 when the track is no longer known."""
+    def start_limit_s(self, track: str) -> int:
+        """How long a start of the track may take: the engine, and the transfer of its artifact while the track is known."""
+        engine_s = self.observed.start_timeout_s
         if self.state is None or track not in self.state.tracks:
-            return 0
-        return self.state.tracks[track].manifest.size_bytes
+            return engine_s
+        return engine_s + self.state.tracks[track].manifest.size_bytes // FETCH_BYTES_PER_S
 
     def count(self, state: RolloutState) -> int:
         """Replicas that the endpoint asks for: its floor, at least one per track with traffic."""

@@ -27,18 +27,10 @@ LIVING = frozenset({P.PLACING, P.FETCHING, P.STARTING, P.READY})
 RUNNING = frozenset({S.FETCHING, S.STARTING, S.SERVING})
 START_GRACE_S = 120
 """How much longer than the host's own deadline a start may take before it is given up from here."""
-FETCH_BYTES_PER_S = 20 * 1024 * 1024
-"""The slowest transfer that still counts as progress, for the deadline of a start."""
-START_FLOOR_S = 600
 
 
-def start_timeout_s(size_bytes: int) -> int:
-    """How long a start may take, the artifact's transfer included."""
-    return START_FLOOR_S + size_bytes // FETCH_BYTES_PER_S
-
-
-def followed(item: SeenReplica, size_bytes: int, now: datetime) -> Replica:
-    """The replica after what its host says. size_bytes: of its artifact."""
+def followed(item: SeenReplica, start_limit_s: int, now: datetime) -> Replica:
+    """The replica after what its host says. start_limit_s: how long its host may take to start it."""
     replica = item.replica
     if not item.reachable or replica.phase is P.STOPPED:
         return replica
@@ -52,9 +44,10 @@ def followed(item: SeenReplica, size_bytes: int, now: datetime) -> Replica:
     if item.seen.state is S.QUARANTINED:
         return failed(replica, FailureReason.LAUNCH_REFUSED, item.seen.message or "the host has set this engine aside", now)
     replica = _moved_on(replica, item.seen.state, now)
-    deadline = replica.created_at + timedelta(seconds=start_timeout_s(size_bytes) + START_GRACE_S)
+    deadline = replica.created_at + timedelta(seconds=start_limit_s + START_GRACE_S)
     if replica.phase in (P.PLACING, P.FETCHING, P.STARTING) and item.seen.state is not S.SERVING and now >= deadline:
-        return failed(replica, FailureReason.START_TIMEOUT, "the start took longer than its deadline", now)
+        message = f"the host did not finish the start within {start_limit_s} s, nor in the {START_GRACE_S} s that followed"
+        return failed(replica, FailureReason.START_TIMEOUT, message, now)
     return replica
 
 

@@ -35,12 +35,14 @@ class Published(Record, frozen=True, kw_only=True):
 class Observed(Record, frozen=True, kw_only=True):
     """What is recorded and seen of one endpoint. seed: randomness for new ids.
 
+    start_timeout_s: how long an engine may take to be ready, beside the transfer of its artifact.
     booked: its floor in the quota. held: its reservations of the instance type that is wanted.
     capacity None: not looked at; a plan that needs it says so and places nothing.
     """
 
     status: EndpointStatus
     seed: str
+    start_timeout_s: int = 600
     booked: int = 0
     held: int = 0
     rollout: RolloutState | None = None

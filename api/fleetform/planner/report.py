@@ -9,7 +9,7 @@ from fleetform.domain.replica import Replica, ReplicaPhase
 from fleetform.gateway.snapshot import EndpointRoute
 from fleetform.planner import rollout, routes
 from fleetform.planner.draft import Draft
-from fleetform.planner.lifecycle import START_GRACE_S, is_serving, start_timeout_s
+from fleetform.planner.lifecycle import START_GRACE_S, is_serving
 from fleetform.planner.model import Action, Blocked, BlockReason, Plan
 from fleetform.planner.status import BAD, Picture, changed, phase_word, status
 
@@ -124,6 +124,6 @@ def _next_at(draft: Draft) -> datetime | None:
     found += [r.ready_at + timedelta(seconds=rollout.STABLE_S) for r in draft.replicas if r.ready_at and r.track in state.failures]
     for replica in draft.replicas:
         if replica.phase in (P.PLACING, P.FETCHING, P.STARTING):
-            limit_s = start_timeout_s(draft.size_bytes(replica.track)) + START_GRACE_S
+            limit_s = draft.start_limit_s(replica.track) + START_GRACE_S
             found.append(replica.created_at + timedelta(seconds=limit_s))
     return min((at for at in found if at > draft.now), default=None)

@@ -95,6 +95,7 @@ class EndpointLoop:
         return Observed(
             status=facts.status,
             seed=self._deps.new_id(),
+            start_timeout_s=self._deps.settings.start_timeout_s,
             booked=facts.booked,
             held=facts.held,
             rollout=facts.rollout,
