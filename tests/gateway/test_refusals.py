@@ -48,6 +48,7 @@ def test_a_good_key_is_served(served: Gateway) -> None:
 def test_what_is_no_key(served: Gateway, key: str) -> None:
     error = refusal(served, key)
     assert (error.status_code, error.code, type(error)) == (401, "invalid_api_key", openai.AuthenticationError)
+    assert "is not valid" in str(error.body)
 
 
 def test_no_key(served: Gateway) -> None:
@@ -55,6 +56,17 @@ def test_no_key(served: Gateway) -> None:
     assert answer.startswith(b"HTTP/1.1 401")
     assert b'"code":"invalid_api_key"' in answer
     assert b"No API key was sent" in answer
+
+
+def test_the_case_of_the_word_bearer_means_nothing(served: Gateway) -> None:
+    key = served.mint().encode()
+    answer = served.raw(b"GET /v1/models HTTP/1.1\r\nhost: x\r\nAUTHORIZATION: bearer " + key + b"\r\nconnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
+def test_an_empty_project_header_names_no_project(served: Gateway) -> None:
+    """What the SDKs send when OPENAI_PROJECT_ID is set to nothing."""
+    assert served.client(project="").chat.completions.create(model="open", messages=MESSAGES).id == "echo"
 
 
 def test_an_expired_key(served: Gateway) -> None:

@@ -114,10 +114,11 @@ def _token_rules(region: str) -> Json:
     project_header = cel.path("request", "headers", "openai-project")
     is_ours = cel.equal(cel.claim("iss"), cel.text(region))
     names_project = cel.contains(cel.path("request", "headers"), cel.text("openai-project"))
+    other_project = cel.unequal(project_header, cel.claim("project"))
     return _rules(
         [
             (cel.unequal(cel.claim("iss"), cel.text(region)), "wrong_region"),
-            (cel.both(names_project, cel.unequal(project_header, cel.claim("project"))), "wrong_scope"),
+            (cel.both(names_project, other_project, cel.unequal(project_header, cel.text(""))), "wrong_scope"),
         ],
         allow=cel.both(
             is_ours,

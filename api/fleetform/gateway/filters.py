@@ -23,6 +23,8 @@ CREDENTIAL_HEADER, PROJECT_HEADER, TOKEN_HEADER = "x-ff-jti", "x-ff-project", "x
 
 _LONGEST_LIFE_S = 90 * 86400
 _CLOCK_SKEW_S = 30
+_SCHEMES = ("Bearer", "bearer")
+"""As clients write it: its case means nothing, and Envoy compares byte by byte."""
 _NOBODY = "-"
 """Stands in an empty revoked list: Envoy refuses an empty map, and no credential id looks like this."""
 
@@ -58,7 +60,7 @@ def _provider(region: TrustedRegion) -> Any:
         require_expiration=True,
         max_lifetime=duration_pb2.Duration(seconds=_LONGEST_LIFE_S),
         clock_skew_seconds=_CLOCK_SKEW_S,
-        from_headers=[jwt_pb2.JwtHeader(name="Authorization", value_prefix=f"Bearer {PREFIX}")],
+        from_headers=[jwt_pb2.JwtHeader(name="Authorization", value_prefix=f"{scheme} {PREFIX}") for scheme in _SCHEMES],
         forward=True,
         payload_in_metadata="payload",
         claim_to_headers=[jwt_pb2.JwtClaimToHeader(header_name=header, claim_name=claim) for header, claim in claims.items()],

@@ -36,7 +36,7 @@ def _keys() -> list[Json]:
     project = f"This API key belongs to project '{PROJECT_CLAIM}'. Leave out OpenAI-Project, or use a key of the project you name."
     return [
         _mapper(
-            _starts("jwt_authn_access_denied{Jwt_is_missing"),
+            f"{_starts('jwt_authn_access_denied{Jwt_is_missing')} && !('authorization' in request.headers)",
             401,
             "No API key was sent. Send one as 'Authorization: Bearer cd-…'; mint one with 'fleetform token mint'.",
             AUTHENTICATION,
