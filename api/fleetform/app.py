@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import socket
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -28,6 +29,8 @@ from fleetform.store import bootstrap, database, migrations
 
 DATABASE_PATIENCE_S = 60.0
 SHUTDOWN_S = 5
+METRICS_PORT = 9464
+"""Where `/metrics` is when no port is set: the usual one of exporters."""
 
 log = structlog.get_logger(__name__)
 
@@ -69,6 +72,21 @@ async def device_types(settings: Settings) -> dict[str, InstanceTypeSpec]:
     }
 
 
+def metrics_port(settings: Settings) -> int | None:
+    """The port of `/metrics`: the one that is set, else the usual one.
+
+    None when somebody else has the usual one, which must not keep the server from serving.
+    """
+    if settings.metrics_port is not None:
+        return settings.metrics_port
+    try:
+        socket.create_server(("127.0.0.1", METRICS_PORT)).close()
+    except OSError as error:
+        log.warning("no_metrics", port=METRICS_PORT, error=error.strerror, remedy="set FLEETFORM_METRICS_PORT to a free port")
+        return None
+    return METRICS_PORT
+
+
 class DriverLogs:
     """Engine logs, by way of the driver."""
 
@@ -102,8 +120,9 @@ async def _serve(settings: Settings, roles: frozenset[str]) -> None:
             app = create_app(Dependencies(settings=settings, key=key, logs=DriverLogs(driver), waker=waker, now=utc_now))
             parts["listen"] = database.listen(url, waker.told)
             parts["api"] = _http(app, settings.listen_host, settings.api_port)
-            if settings.metrics_port is not None:
-                parts["metrics"] = _http(create_metrics_app(app), "127.0.0.1", settings.metrics_port)
+            port = metrics_port(settings)
+            if port is not None:
+                parts["metrics"] = _http(create_metrics_app(app), "127.0.0.1", port)
         if "reconciler" in roles:
             reconciler = Reconciler(settings=settings, driver=driver, key=key, now=utc_now)
             parts["reconciler"] = reconciler.run()
