@@ -21,7 +21,7 @@ async def keep_bounded(settings: Settings) -> None:
         try:
             await rotate(settings.access_log, settings.envoy_admin_socket)
         except OSError as error:
-            _log.warning("access log not rotated", error=str(error))
+            _log.warning("access_log_not_rotated", error=str(error))
         await asyncio.sleep(_EVERY_S)
 
 

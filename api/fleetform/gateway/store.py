@@ -142,7 +142,7 @@ def _read_base(folder: Path) -> tuple[RoutingSnapshot, int]:
     try:
         return msgspec.json.decode(content, type=RoutingSnapshot), len(content)
     except msgspec.DecodeError as error:
-        _log.error("snapshot unreadable", file=str(folder / _BASE), error=str(error))
+        _log.error("snapshot_unreadable", file=str(folder / _BASE), error=str(error))
         return RoutingSnapshot(), 0
 
 

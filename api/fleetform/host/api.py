@@ -93,7 +93,7 @@ def _http_error(request: Request[Any, Any, Any], error: HTTPException) -> Respon
 
 
 def _bug(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    log.error("a call failed", path=request.url.path, exc_info=error)
+    log.error("call_failed", path=request.url.path, exc_info=error)
     return Response(
         msgspec.json.encode({"reason": "Internal", "message": "see the worker's log"}), status_code=500, media_type="application/json"
     )

@@ -40,6 +40,6 @@ def _start_again(layout: Layout) -> None:
         return
     try:
         started = launch(record["argv"], os.environ, Path(record["cwd"]), layout.supervisor_log, lambda identity: None)
-        log.warning("the supervisor was gone and is started anew", pid=started.pid)
+        log.warning("supervisor_restarted", pid=started.pid)
     except (OSError, KeyError) as error:
-        log.error("the supervisor cannot be started anew", error=str(error))
+        log.error("supervisor_not_restarted", error=str(error))

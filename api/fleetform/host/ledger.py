@@ -154,9 +154,9 @@ async def _run(*argv: str) -> str:
     except TimeoutError:
         process.kill()
         await process.wait()
-        log.warning("device query timed out", program=argv[0])
+        log.warning("device_query_timed_out", program=argv[0])
         return ""
     if process.returncode != 0:
-        log.warning("device query failed", program=argv[0], exit_code=process.returncode)
+        log.warning("device_query_failed", program=argv[0], exit_code=process.returncode)
         return ""
     return output.decode("utf-8", "replace")

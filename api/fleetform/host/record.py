@@ -108,4 +108,4 @@ def load_all(layout: Layout) -> Iterator[ReplicaRecord]:
         try:
             yield msgspec.json.decode(path.read_bytes(), type=ReplicaRecord)
         except (OSError, msgspec.DecodeError) as error:
-            log.error("a replica's record cannot be read", path=str(path), error=str(error))
+            log.error("record_unreadable", path=str(path), error=str(error))

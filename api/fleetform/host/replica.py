@@ -14,7 +14,7 @@ from fleetform.domain.replica import FailureReason
 from fleetform.errors import AppError, ArtifactRefused, CacheFull, TemporaryError
 from fleetform.host import ending, logs, oom, processes, starting
 from fleetform.host.engines import adapter_for
-from fleetform.host.engines.base import SHUTDOWN_TIMEOUT_S, Adapter
+from fleetform.host.engines.base import SHUTDOWN_TIMEOUT_S, Adapter, mark
 from fleetform.host.exits import Exit, ended
 from fleetform.host.parts import Host
 from fleetform.host.probe import NotServing
@@ -90,7 +90,7 @@ class Replica:
         except (Failed, NotServing) as failed:
             await self._failed(failed.reason, failed.message)
         except Exception as error:
-            self.log.exception("looking after a replica went wrong")
+            self.log.exception("replica_task_failed")
             await self._failed(FailureReason.LAUNCH_REFUSED, f"the host could not go on: {type(error).__name__}")
         await self._finish()
 
@@ -127,7 +127,7 @@ class Replica:
             except TemporaryError as error:
                 if utc_now() >= deadline:
                     raise Failed(FailureReason.ARTIFACT_MISSING, error.message) from error
-                self.log.warning("the artifact cannot be fetched yet", reason=error.reason, message=error.message)
+                self.log.warning("fetch_again", reason=error.reason, message=error.message)
                 await asyncio.sleep(FETCH_RETRY_S)
 
     def _progress(self, phase: str, done: int, total: int) -> None:
@@ -153,7 +153,7 @@ class Replica:
         except OSError as error:
             raise Failed(FailureReason.LAUNCH_REFUSED, f"the engine cannot be started: {error}") from error
         self._show()
-        self.log.info("engine launched", pid=identity.pid)
+        self.log.info("engine_launched", pid=identity.pid)
         return identity
 
     def _record_process(self, identity: Identity) -> None:
@@ -177,7 +177,7 @@ class Replica:
         proof.result()
         now = utc_now()
         await self._update(state=HostReplicaState.SERVING, phases=without_running(self.record.phases, now))
-        self.log.info("replica serves", seconds=round((now - self._started_at("launch")).total_seconds(), 1))
+        self.log.info("replica_serves", seconds=round((now - self._started_at("launch")).total_seconds(), 1))
 
     def _crashed(self, seen: Exit) -> Failed:
         self.exit = seen
@@ -187,7 +187,7 @@ class Replica:
 
     async def _failed(self, reason: FailureReason, message: str) -> None:
         await self._update(failure=reason, message=redact(message), log_tail=self._log_tail())
-        self.log.warning("replica failed", reason=reason.value, message=self.record.message)
+        self.log.warning("replica_failed", reason=reason.value, message=self.record.message)
 
     async def _finish(self) -> None:
         """The whole group gone, device memory back, socket and scratch removed; then it is `exited`."""
@@ -199,13 +199,14 @@ class Replica:
         self.host.artifacts.unpin(self.record.start.track.manifest.digest, replica_id)
         code = self.exit.code if self.exit is not None else None
         await self._update(state=HostReplicaState.EXITED, exit_code=code, phases=without_running(self.record.phases, utc_now()))
-        self.log.info("replica exited", exit_code=code, failure=self.record.failure)
+        self.log.info("replica_exited", exit_code=code, failure=self.record.failure)
 
     async def _end_group(self, identity: Identity) -> None:
         layout = self.host.layout
         end = asyncio.ensure_future(ended(identity, layout.exits))
         try:
             await asyncio.to_thread(processes.end_group, identity, layout.work(self.record.replica_id), KILL_AFTER_S)
+            await asyncio.to_thread(processes.end_strays, identity, mark(layout.scratch(self.record.replica_id)))
             while (doubt := ending.left_in_doubt(layout, self.record, identity)) is not None:
                 if self.record.state is not HostReplicaState.QUARANTINED:
                     await self._update(state=HostReplicaState.QUARANTINED, message=doubt)
@@ -223,7 +224,7 @@ class Replica:
             ledger.set_ill(self.record.devices)
             self.host.board.put_capacity(ledger.capacity)
             await self._update(message=busy)
-            self.log.error("device memory did not come back", message=busy)
+            self.log.error("device_memory_not_back", message=busy)
 
     async def _enter(self, phase: str, **changes: Any) -> None:
         await self._update(phases=in_phase(self.record.phases, phase, utc_now()), **changes)

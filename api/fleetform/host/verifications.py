@@ -56,17 +56,17 @@ class Verifications:
             except ArtifactRefused as error:
                 reason = str(error.details.get("condition_reason", Reason.ARTIFACT_MISSING))
                 self._show(command, ArtifactState.REFUSED, reason=reason, message=error.message)
-                log.info("artifact refused", version=command.version_uid, reason=reason)
+                log.info("artifact_refused", version=command.version_uid, reason=reason)
                 return
             except TemporaryError as error:
                 self._show(command, ArtifactState.VERIFYING, message=f"{error.message}; tried again in {wait_s:g} s")
             except Exception:
-                log.exception("verifying an artifact went wrong", version=command.version_uid)
+                log.exception("verification_failed", version=command.version_uid)
                 self._show(command, ArtifactState.VERIFYING, message=f"the host could not read it; tried again in {wait_s:g} s")
             else:
                 report = ArtifactReport(version_uid=command.version_uid, state=ArtifactState.VERIFIED, seq=0, manifest=manifest)
                 self.board.put_artifact(report)
-                log.info("artifact verified", version=command.version_uid, digest=manifest.digest)
+                log.info("artifact_verified", version=command.version_uid, digest=manifest.digest)
                 return
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, RETRY_MAX_S)

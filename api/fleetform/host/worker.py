@@ -73,7 +73,7 @@ async def serve(settings: Settings, layout: Layout) -> None:
         await verifications.stop()
         await artifacts.close()
         await feed.stop()
-        log.info("worker stopped")
+        log.info("worker_stopped")
 
 
 class FeedProxy:
@@ -104,7 +104,7 @@ async def _answer(path: Path, app: Litestar, stop: asyncio.Event) -> None:
     with _private_socket(path) as listener:
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         stopped = asyncio.create_task(stop.wait())
-        log.info("worker answers", socket=str(path))
+        log.info("worker_answers", socket=str(path))
         await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
         server.should_exit = True
         stopped.cancel()
