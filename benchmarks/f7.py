@@ -92,13 +92,13 @@ async def _prepare(api: httpx2.AsyncClient, home: Path) -> str:
 
 
 def _endpoint(first: int) -> dict[str, Any]:
-    """The measured endpoint: two versions, both with a warm replica, all traffic moved in one step."""
+    """The measured endpoint: two versions, both with a warm replica, all traffic moved in one step; no engine starts or ends by it."""
     weights = (first, 100 - first)
     variants = {name: {"model_version": f"m:v{n + 1}", "weight": weights[n]} for n, name in enumerate(VARIANTS)}
     return {
         "instance_type": "tiny",
         "variants": variants,
-        "scaling": {"min_replicas": 2},
+        "scaling": {"min_replicas": 1, "max_replicas": 2},
         "rollout": {"steps": [100], "step_hold_s": 0, "bake_s": 3600},
     }
 

@@ -226,6 +226,7 @@ class Term:
 
     async def _pass(self, key: str) -> Outcome:
         kind, _, uid = key.partition(" ")
+        log.debug("pass", key=key)
         if kind == ENDPOINT:
             return await self.endpoints.reconcile(uid)
         outcome, concerned = await self.versions.reconcile(uid)
