@@ -1,5 +1,6 @@
 """Every program of a machine may be killed alone; the others live on, and the killed one comes back."""
 
+import json
 from collections.abc import Iterator
 
 import httpx2
@@ -43,6 +44,15 @@ def serves(stack: Stack) -> bool:
     except httpx2.HTTPError:
         return False
     return mine.status_code == 200 and strange.status_code == 401 and "code" in strange.json()["error"]
+
+
+@pytest.mark.parametrize("name", ["server", "worker", "activator"])
+def test_every_line_of_a_log_is_json(stack: Stack, name: str) -> None:
+    until("everything serves", lambda: serves(stack))
+    lines = (stack.home / "logs" / f"{name}.log").read_text().splitlines()
+    assert lines
+    for line in lines:
+        assert {"event", "level", "timestamp"} <= json.loads(line).keys(), line
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

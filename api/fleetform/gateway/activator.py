@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 import uvicorn
 
+from fleetform import logs
 from fleetform import settings as settings_module
 from fleetform.gateway.chain import ENDPOINT_HEADER
 from fleetform.gateway.filters import PROJECT_HEADER
@@ -80,7 +81,9 @@ class Activator:
 
 def main() -> None:
     """Serve on the activator's socket until a signal ends it."""
-    serve(settings_module.load())
+    settings = settings_module.load()
+    logs.configure(settings.log_level)
+    serve(settings)
 
 
 def serve(settings: Settings) -> None:
@@ -90,7 +93,7 @@ def serve(settings: Settings) -> None:
     uvicorn.run(
         Activator(reader),
         uds=str(settings.activator_socket),
-        log_level="warning",
+        log_config=None,
         access_log=False,
         lifespan="off",
         timeout_keep_alive=60,  # longer than Envoy keeps an idle connection, so that Envoy is the one to close it

@@ -76,6 +76,7 @@ def make_app(board: Board, commands: Commands, replicas: Replicas, feed: Gateway
         [command, observe, replica_log, snapshot, shutdown, health],
         dependencies={name: _always(part) for name, part in parts.items()},
         exception_handlers={HTTPException: _http_error, Exception: _bug},
+        logging_config=None,
         openapi_config=None,
     )
 
