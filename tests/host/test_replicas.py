@@ -127,6 +127,18 @@ def test_an_engine_that_dies_while_serving_is_reported_within_ten_seconds_with_i
     assert processes.group(leader, worker.root).doubtful == ()
 
 
+def test_what_an_engine_sent_into_a_session_of_its_own_ends_with_it(worker: Machine) -> None:
+    argv = ["/bin/sh", "-c", 'cd / && setsid sleep 600 & echo stray $!; exec "$@"', "sh", *STUB_ARGV]
+    leader = identity_of(worker.serving(engine=EngineSpec(argv=argv)))
+    (line,) = [line for line in worker.log_lines() if line.startswith("stray ")]
+    stray = processes.identify(int(line.split()[1]))
+    assert stray is not None
+    assert stray.session_id != leader.session_id
+    processes.send(leader, signal.SIGKILL)
+    worker.await_state(S.EXITED)
+    assert not processes.alive(stray)
+
+
 def test_a_socket_left_by_a_dead_engine_is_no_obstacle(worker: Machine) -> None:
     replica = worker.serving("r1", crash_after_s=0)
     processes.send(identity_of(replica), signal.SIGKILL)

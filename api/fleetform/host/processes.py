@@ -128,6 +128,18 @@ def group(leader: Identity, home: Path) -> Group:
     return Group(ours=tuple(map(_identity, ours)), doubtful=tuple(_identity(s) for s in younger if s not in ours))
 
 
+def end_strays(leader: Identity, mark: str) -> None:
+    """End, at once, whoever carries mark in its environment and left the session of leader; blocks until all are gone.
+
+    mark: `NAME=value`, given to leader alone, so that whoever inherited it descends from leader. One that dropped it is not found.
+    """
+    while strays := [s for s in all_stats() if _is_stray(s, leader, mark.encode())]:
+        found = [_identity(stat) for stat in strays]
+        for stray in found:
+            send(stray, signal.SIGKILL)
+        _wait_for_all(found, 1.0)
+
+
 def end_group(leader: Identity, home: Path, grace_s: float, first: signal.Signals = signal.SIGTERM) -> bool:
     """End the whole session of leader; blocks until it is empty. True when the leader ended within grace_s of getting `first`.
 
@@ -176,6 +188,14 @@ def _same(identity: Identity) -> Stat | None:
 
 def _identity(stat: Stat) -> Identity:
     return Identity(boot_id(), pid_namespace(), stat.pid, stat.start_ticks, stat.session_id)
+
+
+def _is_stray(stat: Stat, leader: Identity, mark: bytes) -> bool:
+    if stat.start_ticks < leader.start_ticks or stat.session_id == leader.session_id or stat.state in "ZX":
+        return False
+    with contextlib.suppress(OSError):
+        return mark in Path(f"/proc/{stat.pid}/environ").read_bytes().split(b"\0")
+    return False
 
 
 def _works_in(pid: int, home: Path) -> bool:

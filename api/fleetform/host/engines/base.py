@@ -64,6 +64,11 @@ class Adapter(Protocol):
         ...
 
 
+def mark(scratch: Path) -> str:
+    """The variable by which every descendant of an engine is known, whatever session it went to: no other engine has that folder."""
+    return f"TMPDIR={scratch}"
+
+
 def clean_environment(launch: Launch, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The environment every engine starts from: nothing of ours but where programs and libraries are.
 
