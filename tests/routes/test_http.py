@@ -47,7 +47,7 @@ async def test_a_body_that_cannot_be_read_is_refused(api: Api, content: bytes, h
 async def test_text_that_no_column_can_hold_is_refused(api: Api) -> None:
     await api.project()
     refused = await api.put(PATH, endpoint_spec(labels={"a": "x\0y"}))
-    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/spec/labels")
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/spec/labels/a")
 
 
 async def test_an_unknown_path_and_method_are_problems(api: Api) -> None:
