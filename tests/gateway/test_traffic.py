@@ -248,7 +248,7 @@ def test_queue_full(gateway: Gateway, engines: tuple[EchoEngine, EchoEngine]) ->
             gateway.client().chat.completions.create(model="narrow", messages=[])
         seen.append(caught.value)
 
-    stream(gateway, "narrow", 0.01, first=second)
+    stream(gateway, "narrow", 0.1, first=second)
     assert seen[0].code == "queue_full"
     assert seen[0].response.headers["retry-after"]
 
