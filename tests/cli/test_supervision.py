@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from fleetform import settings
-from fleetform.cli import down, preflight, supervision
+from fleetform.cli import down, preflight, supervision, up
+from fleetform.errors import SetupError
 from fleetform.host import processes, records
 from fleetform.settings import Settings
 from tests.harness.waiting import until
@@ -22,7 +23,7 @@ STAY = "import signal; signal.pause()"
 @pytest.fixture
 def ours(tmp_path: Path) -> Iterator[Settings]:
     """A prepared home; whatever still lives of it is ended afterwards."""
-    found = settings.load({"FLEETFORM_HOME": str(tmp_path / "home")})
+    found = settings.load({"FLEETFORM_HOME": str(tmp_path / "home"), "FLEETFORM_API_PORT": "1", "FLEETFORM_GATEWAY_PORT": "2"})
     supervision.prepare_directories(found)
     yield found
     living = supervision.supervisor(found)
@@ -149,3 +150,12 @@ def test_a_socket_directory_that_cannot_be_again_is_chosen_anew(ours: Settings) 
     assert found.run == ours.run
     supervision.prepare_directories(found)
     assert link.readlink() == ours.run
+
+
+def test_a_start_that_fails_names_the_program_that_does_not_run(ours: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(up, "READY_TIMEOUT_S", 0.2)
+    write_child(ours, "postgres")
+    started(ours, "postgres")
+    (ours.home / "logs" / "worker.log").write_text("ImportError: no such thing\n")
+    with pytest.raises(SetupError, match=r"the worker does not run after 0 s; the end of its log:\n +ImportError: no such thing"):
+        up.wait_ready(ours)

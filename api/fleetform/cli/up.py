@@ -1,5 +1,6 @@
 """`fleetform up`: everything of this machine, started or adopted, and the administrator's key."""
 
+import os
 import signal
 import threading
 import time
@@ -90,11 +91,15 @@ def start(ours: Settings) -> None:
 
 def wait_ready(ours: Settings) -> None:
     """Until the control API is ready and the gateway answers; SetupError with the end of the log that matters."""
-    logs = ours.home / "logs"
 
-    def not_ready(program: str) -> str:
-        tail = supervision.log_tail(logs / f"{program}.log")
-        return f"the {program} is not ready after {READY_TIMEOUT_S:.0f} s; the end of its log:\n{tail}"
+    def not_ready(asked: str) -> str:
+        running = preflight.running(ours.home)
+        # What was asked may only wait for another program, which does not run at all.
+        in_order = (spec["name"] for spec in programs.specs(ours, os.environ))
+        program = next((name for name in in_order if name not in running), asked)
+        state = "is not ready" if program in running else "does not run"
+        tail = supervision.log_tail(ours.home / "logs" / f"{program}.log")
+        return f"the {program} {state} after {READY_TIMEOUT_S:.0f} s; the end of its log:\n{tail}"
 
     api, gateway = f"{ours.api_url}/readyz", f"{ours.local_gateway_url}/v1/models"
     with httpx2.Client(timeout=2.0, trust_env=False) as client:
