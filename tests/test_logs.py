@@ -1,6 +1,7 @@
 """Log lines: JSON, with names of one style, and without secrets by whichever way they come."""
 
 import ast
+import contextlib
 import json
 import logging
 import re
@@ -55,3 +56,13 @@ def test_events_have_names_of_one_style() -> None:
     found = [event for path in sorted(Path(fleetform.__file__).parent.rglob("*.py")) for event in events(path)]
     assert len(found) > 30
     assert [event for event in found if not re.fullmatch(r"'[a-z]+(_[a-z]+)*'", event)] == []
+
+
+def test_a_full_disk_costs_lines_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("w", buffering=1) as full:
+        monkeypatch.setattr("sys.stderr", full)
+        logs.configure("info")
+        structlog.get_logger("ours").info("tried")
+        monkeypatch.undo()
+        with contextlib.suppress(OSError):
+            full.close()
