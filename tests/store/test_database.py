@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
 
 from fleetform.errors import DatabaseAway, SetupError
+from fleetform.host import postgres
 from fleetform.store import database, migrations
 from fleetform.store.tables import TABLES, ChangeRow
 
@@ -109,6 +112,26 @@ async def heard(store: str) -> AsyncIterator["asyncio.Queue[str]"]:
     await asyncio.gather(task, return_exceptions=True)
 
 
+async def test_a_database_that_hangs_is_away(fresh_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("COMMAND_TIMEOUT_S", "ACQUIRE_TIMEOUT_S", "CONNECT_TIMEOUT_S"):
+        monkeypatch.setattr(database, name, 0.2)
+    hanging, there = asyncio.Event(), parse_qs(urlsplit(fresh_database).query)["host"][0]
+    relay = await asyncio.start_unix_server(lambda *ends: _relay(there, hanging, *ends), tmp_path / f".s.PGSQL.{postgres.PORT}")
+    await database.connect(fresh_database.replace(f"host={there}", f"host={tmp_path}"))
+    try:
+        await database.check()
+        async with asyncio.timeout(20):
+            for asked in (database.check, lambda: database.rows("SELECT 1 AS one"), lambda: _hang_inside(hanging)):
+                hanging.set()
+                with pytest.raises(DatabaseAway):
+                    await asked()
+                hanging.clear()
+                await database.check()
+    finally:
+        await database.close()
+        relay.close()
+
+
 async def test_what_is_told_in_a_transaction_is_heard_after_it(heard: "asyncio.Queue[str]") -> None:
     async with database.transaction():
         await database.notify("endpoint 1")
@@ -197,6 +220,32 @@ async def test_nobody_listening_is_database_away() -> None:
 def _type(column_type: str) -> str:
     names = {"BIGSERIAL": "bigint", "TIMESTAMPTZ": "timestamp with time zone"}
     return names.get(column_type, column_type.lower())
+
+
+async def _hang_inside(hanging: asyncio.Event) -> None:
+    hanging.clear()
+    async with database.transaction():
+        await database.rows("SELECT 1 AS one")
+        hanging.set()
+        await database.rows("SELECT 2 AS two")
+
+
+async def _relay(folder: str, hanging: asyncio.Event, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Hand what a client says to the PostgreSQL in folder and back; while hanging, what is said is lost."""
+    back, forth = await asyncio.open_unix_connection(f"{folder}/.s.PGSQL.{postgres.PORT}")
+
+    async def pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        while data := await source.read(1 << 16):
+            if not hanging.is_set():
+                target.write(data)
+
+    try:
+        await asyncio.wait(
+            {asyncio.ensure_future(pass_on(reader, forth)), asyncio.ensure_future(pass_on(back, writer))}, return_when="FIRST_COMPLETED"
+        )
+    finally:
+        writer.close()
+        forth.close()
 
 
 async def _terminate_others(url: str) -> None:

@@ -23,11 +23,11 @@ CHANNEL: Final = "fleetform"
 POOL_MAX = 16
 ACQUIRE_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 5.0
-COMMAND_TIMEOUT_S = 30.0
+COMMAND_TIMEOUT_S = 15.0
 SESSION = {
     "application_name": "fleetform",
     "lock_timeout": "5000",
-    "statement_timeout": "20000",
+    "statement_timeout": "10000",
     "idle_in_transaction_session_timeout": "30000",
     "timezone": "UTC",
 }
@@ -68,6 +68,17 @@ class Engine(PostgresEngine):
         self._check_open()
         with away():
             return await super().run_ddl(ddl, in_pool)
+
+    async def _run_in_pool(self, query: str, args: Sequence[Any] | None = None) -> list["asyncpg.Record"]:
+        # asyncpg keeps a connection whose statement was given up until the server has confirmed that, which one that hangs never does.
+        connection = await self.connections.acquire(timeout=ACQUIRE_TIMEOUT_S)
+        try:
+            return await connection.fetch(query, *(args or ()))
+        except (TimeoutError, asyncio.CancelledError):
+            connection.terminate()
+            raise
+        finally:
+            await self.connections.release(connection)
 
     @property
     def connections(self) -> "asyncpg.Pool[asyncpg.Record]":
@@ -164,6 +175,13 @@ async def rows(sql: str, *args: Any) -> list[dict[str, Any]]:
     return [dict(row) for row in found]
 
 
+async def check() -> None:
+    """DatabaseAway unless the database answers within a few seconds."""
+    with away():
+        async with asyncio.timeout(ACQUIRE_TIMEOUT_S):
+            await rows("SELECT 1 AS one")
+
+
 async def notify(payload: str) -> None:
     """Tell every listener once the transaction commits. payload: see store/changes.py."""
     if current().current_transaction.get() is None:
@@ -257,7 +275,8 @@ async def _commit(connection: Any) -> None:
 async def _rolled_back(connection: Any) -> bool:
     """False when the connection cannot be used any more; the server then rolls back by itself."""
     try:
-        await connection.execute("ROLLBACK")
+        async with asyncio.timeout(ACQUIRE_TIMEOUT_S):
+            await connection.execute("ROLLBACK")
     except (*_AWAY, asyncpg.InterfaceError):
         return False
     return True
