@@ -112,24 +112,42 @@ async def heard(store: str) -> AsyncIterator["asyncio.Queue[str]"]:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_a_database_that_hangs_is_away(fresh_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("COMMAND_TIMEOUT_S", "ACQUIRE_TIMEOUT_S", "CONNECT_TIMEOUT_S"):
-        monkeypatch.setattr(database, name, 0.2)
-    hanging, there = asyncio.Event(), parse_qs(urlsplit(fresh_database).query)["host"][0]
-    relay = await asyncio.start_unix_server(lambda *ends: _relay(there, hanging, *ends), tmp_path / f".s.PGSQL.{postgres.PORT}")
-    await database.connect(fresh_database.replace(f"host={there}", f"host={tmp_path}"))
-    try:
-        await database.check()
-        async with asyncio.timeout(20):
-            for asked in (database.check, lambda: database.rows("SELECT 1 AS one"), lambda: _hang_inside(hanging)):
-                hanging.set()
-                with pytest.raises(DatabaseAway):
-                    await asked()
-                hanging.clear()
-                await database.check()
-    finally:
+@pytest.fixture
+async def hanging(fresh_database: str, tmp_path: Path) -> AsyncIterator[asyncio.Event]:
+    """While it is set, the database of `through` neither hears nor says anything."""
+    event, there = asyncio.Event(), parse_qs(urlsplit(fresh_database).query)["host"][0]
+    async with await asyncio.start_unix_server(lambda *ends: _relay(there, event, *ends), tmp_path / f".s.PGSQL.{postgres.PORT}"):
+        yield event
         await database.close()
-        relay.close()
+
+
+@pytest.fixture
+def through(fresh_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of a database that can be made to hang. Connecting and waiting for a connection have short limits."""
+    monkeypatch.setattr(database, "ACQUIRE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(database, "CONNECT_TIMEOUT_S", 0.2)
+    there = parse_qs(urlsplit(fresh_database).query)["host"][0]
+    return fresh_database.replace(f"host={there}", f"host={tmp_path}")
+
+
+async def test_a_database_that_hangs_is_away(hanging: asyncio.Event, through: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "COMMAND_TIMEOUT_S", 0.2)
+    await database.connect(through)
+    for asked in (lambda: database.rows("SELECT 1 AS one"), lambda: _hang_inside(hanging)):
+        hanging.set()
+        with pytest.raises(DatabaseAway):
+            await asked()
+        hanging.clear()
+        await database.check()
+
+
+async def test_a_check_is_short_where_a_statement_may_be_long(hanging: asyncio.Event, through: str) -> None:
+    await database.connect(through)
+    await database.check()
+    hanging.set()
+    async with asyncio.timeout(database.COMMAND_TIMEOUT_S - 5):
+        with pytest.raises(DatabaseAway):
+            await database.check()
 
 
 async def test_what_is_told_in_a_transaction_is_heard_after_it(heard: "asyncio.Queue[str]") -> None:

@@ -70,7 +70,7 @@ class Engine(PostgresEngine):
             return await super().run_ddl(ddl, in_pool)
 
     async def _run_in_pool(self, query: str, args: Sequence[Any] | None = None) -> list["asyncpg.Record"]:
-        # asyncpg keeps a connection whose statement was given up until the server has confirmed that, which one that hangs never does.
+        # asyncpg itself keeps a connection whose statement was given up until the server confirms that, or another time limit is over.
         connection = await self.connections.acquire(timeout=ACQUIRE_TIMEOUT_S)
         try:
             return await connection.fetch(query, *(args or ()))
