@@ -52,6 +52,9 @@ resource "fleetform_model_version" "team" {
   artifact  = "${var.models}/${each.value.model}/"
   framework = "pytorch"
   runtime   = startswith(var.instance_type, "gpu-") ? "cuda12.6" : "cpu"
+
+  # A version that leaves this file goes after the endpoint has left it.
+  lifecycle { create_before_destroy = true }
 }
 
 resource "fleetform_endpoint" "team" {

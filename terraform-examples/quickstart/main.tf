@@ -39,6 +39,9 @@ resource "fleetform_model_version" "v1" {
   artifact  = "file://${var.home}/models/smollm2-135m/"
   framework = "pytorch"
   runtime   = startswith(var.instance_type, "gpu-") ? "cuda12.6" : "cpu"
+
+  # A version that leaves this file goes after the endpoint has left it.
+  lifecycle { create_before_destroy = true }
 }
 
 resource "fleetform_endpoint" "chat" {

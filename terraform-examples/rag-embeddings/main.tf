@@ -44,6 +44,9 @@ resource "fleetform_model_version" "embedder" {
   framework = "pytorch"
   runtime   = local.runtime
   task      = "embed"
+
+  # A version that leaves this file goes after the endpoint has left it.
+  lifecycle { create_before_destroy = true }
 }
 
 resource "fleetform_model_version" "writer" {
@@ -53,6 +56,9 @@ resource "fleetform_model_version" "writer" {
   artifact  = "file://${var.home}/models/smollm2-135m/"
   framework = "pytorch"
   runtime   = local.runtime
+
+  # A version that leaves this file goes after the endpoint has left it.
+  lifecycle { create_before_destroy = true }
 }
 
 resource "fleetform_endpoint" "embed" {
