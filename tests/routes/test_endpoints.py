@@ -162,6 +162,11 @@ async def test_a_bad_name_is_told_with_its_pointer(acme: Api, name: str) -> None
         assert [error["pointer"] for error in refused.json()["errors"]] == ["/name"]
 
 
+async def test_a_bad_name_is_shown_as_it_was_meant(acme: Api) -> None:
+    refused = await acme.get("/projects/acme/endpoints/..%2Fetc")
+    assert refused.json()["errors"][0]["detail"].startswith("'../etc' is not a name")
+
+
 async def test_if_match_holds_while_the_generation_is_current(acme: Api) -> None:
     await acme.must_put(PATH, endpoint_spec())
     assert (await acme.put(PATH, endpoint_spec("v2"), if_match='"1-77"')).status_code == 200
@@ -175,7 +180,8 @@ async def test_if_match_holds_while_the_generation_is_current(acme: Api) -> None
 async def test_create_only_and_update_only(acme: Api) -> None:
     assert (await acme.put(PATH, endpoint_spec(), if_match="*")).status_code == 412
     assert (await acme.put(PATH, endpoint_spec(), if_none_match="*")).status_code == 201
-    assert (await acme.put(PATH, endpoint_spec(), if_none_match="*")).status_code == 412
+    there = await acme.put(PATH, endpoint_spec(), if_none_match="*")
+    assert (there.status_code, there.json()["detail"].partition(",")[0]) == (412, "the resource exists already")
     assert (await acme.put(PATH, endpoint_spec(), if_match="*")).status_code == 200
 
 

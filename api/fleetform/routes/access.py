@@ -66,7 +66,7 @@ def check_path(parameters: Mapping[str, Any], *, everywhere: bool) -> None:
             continue
         if parameter == "principal" and not is_principal(value):
             errors.append(FieldError("/principal", "must be 'user:<name>' or 'token:<project>:<name>'", "invalid_name"))
-        bad = name_error(f"/{parameter}", value) if parameter in NAMES else None
+        bad = name_error(f"/{parameter}", value.replace("%2F", "/")) if parameter in NAMES else None
         if bad is not None:
             errors.append(bad)
     if errors:

@@ -31,7 +31,7 @@ class Precondition(Record, frozen=True, kw_only=True):
                 raise Stale("If-Match did not hold: the resource does not exist")
             return
         if self.absent:
-            raise Stale(f"If-None-Match did not hold: the resource exists, with generation {generation}")
+            raise Stale(f"the resource exists already, with generation {generation}: If-None-Match did not hold")
         if self.if_match is not None and not self.if_match & {"*", str(generation)}:
             raise Stale(f"If-Match did not hold: the current generation is {generation}")
         if str(generation) in self.not_generations:
