@@ -127,6 +127,15 @@ def test_an_engine_that_dies_while_serving_is_reported_within_ten_seconds_with_i
     assert processes.group(leader, worker.root).doubtful == ()
 
 
+def test_an_engine_whose_socket_was_removed_is_ended_and_reported(worker: Machine) -> None:
+    replica = worker.serving()
+    assert isinstance(replica.address, Unix)
+    Path(replica.address.path).unlink()
+    failed = worker.await_state(S.EXITED)
+    assert (failed.failure, failed.message) == (FailureReason.CRASHED, "the engine's socket was removed")
+    assert not processes.alive(identity_of(replica))
+
+
 def test_what_an_engine_sent_into_a_session_of_its_own_ends_with_it(worker: Machine) -> None:
     argv = ["/bin/sh", "-c", 'cd / && setsid sleep 600 & echo stray $!; exec "$@"', "sh", *STUB_ARGV]
     leader = identity_of(worker.serving(engine=EngineSpec(argv=argv)))

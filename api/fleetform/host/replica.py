@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from fleetform.domain.protocol import HostReplicaState, StopReplica
-from fleetform.domain.replica import FailureReason
+from fleetform.domain.replica import FailureReason, Unix
 from fleetform.errors import AppError, ArtifactRefused, CacheFull, TemporaryError
 from fleetform.host import ending, logs, oom, processes, starting
 from fleetform.host.engines import adapter_for
@@ -26,6 +26,8 @@ LOG_TAIL_LINES = 50
 KILL_AFTER_S = SHUTDOWN_TIMEOUT_S + 5
 FETCH_RETRY_S = 5.0
 QUARANTINE_POLL_S = 1.0
+SOCKET_POLL_S = 1.0
+SOCKET_GONE_S = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -105,7 +107,7 @@ class Replica:
         try:
             if self.record.state is not HostReplicaState.SERVING:
                 await self._prove(identity, end)
-            raise self._crashed(await end)
+            raise await self._lost(end)
         finally:
             end.cancel()
 
@@ -178,6 +180,17 @@ class Replica:
         now = utc_now()
         await self._update(state=HostReplicaState.SERVING, phases=without_running(self.record.phases, now))
         self.log.info("replica_serves", seconds=round((now - self._started_at("launch")).total_seconds(), 1))
+
+    async def _lost(self, end: "asyncio.Future[Exit]") -> Failed:
+        """Wait until it has ended, or lives on without its socket, through which alone it can be reached."""
+        address = self.record.address
+        while not isinstance(address, Unix) or await asyncio.to_thread(Path(address.path).exists):
+            if end in (await asyncio.wait({end}, timeout=SOCKET_POLL_S))[0]:
+                break
+        # An engine that ends in order removes its socket first.
+        if end in (await asyncio.wait({end}, timeout=SOCKET_GONE_S))[0]:
+            return self._crashed(end.result())
+        return Failed(FailureReason.CRASHED, "the engine's socket was removed")
 
     def _crashed(self, seen: Exit) -> Failed:
         self.exit = seen
