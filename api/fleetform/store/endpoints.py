@@ -41,10 +41,12 @@ async def put(project: str, name: str, spec: EndpointSpec, precondition: Precond
             await projects.hold(project)
         versions = await references.hold(project, spec)
         applied, uid = effective(spec), uuid4() if row is None else row["uid"]
-        await quotas.book(project, applied.instance_type, uid, applied.min_replicas)
+        if row is None or row["instance_type"] != applied.instance_type or row["booked"] < applied.min_replicas:
+            await quotas.book(project, applied.instance_type, uid, applied.min_replicas)
         born = {"uid": uid, "project": project, "name": name, "created_at": now}
         new = await (_insert(born, spec, applied) if row is None else _replace(row, spec, applied))
-        await _hold_versions(new, versions)
+        if row is None or _named(database.decode(EndpointSpec, row["spec"])) != _named(spec):
+            await _hold_versions(new, versions)
         verb = "Created" if row is None else "Updated"
         await events.append(new["uid"], project, now, verb, f"generation {new['generation']} was declared", generation=new["generation"])
         await changes.endpoint(new["uid"])
@@ -165,6 +167,10 @@ def _wish(spec: EndpointSpec, applied: EffectiveEndpoint) -> specs.Row:
         "retries": 0,
         "next_at": None,
     }
+
+
+def _named(spec: EndpointSpec) -> set[str]:
+    return {variant.model_version for variant in spec.variants.values()}
 
 
 async def _hold_versions(row: specs.Row, versions: frozenset[UUID]) -> None:

@@ -1,5 +1,6 @@
 """What the reconciler reads of endpoints and model versions, in few statements each."""
 
+import asyncio
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -52,6 +53,8 @@ async def load(uid: str) -> EndpointFacts | None:
     rollout = None if row["rollout"] is None else decode(RolloutState, row["rollout"])
     refs = {variant.model_version for variant in effective.variants.values()}
     refs |= set() if rollout is None else {track.model_version for track in rollout.tracks.values()}
+    # Side by side on two connections: this is on the way of every change.
+    versions, replicas = await asyncio.gather(_versions(row["project"], refs), _replicas(uid))
     desired = Desired(
         uid=uid,
         project=row["project"],
@@ -59,7 +62,7 @@ async def load(uid: str) -> EndpointFacts | None:
         generation=row["generation"],
         created_at=row["created_at"],
         effective=effective,
-        versions=await _versions(row["project"], refs),
+        versions=versions,
         shape=None if row["type_spec"] is None else shape_of(decode(InstanceTypeSpec, row["type_spec"])),
         prefixes=() if row["project_spec"] is None else tuple(decode(ProjectSpec, row["project_spec"]).artifact_prefixes or ()),
         deleting=row["deleting_at"] is not None,
@@ -68,7 +71,7 @@ async def load(uid: str) -> EndpointFacts | None:
         desired=desired,
         status=decode(EndpointStatus, row["status"]),
         rollout=rollout,
-        replicas=await _replicas(uid),
+        replicas=replicas,
         booked=row["booked"],
         revision=row["revision"],
     )

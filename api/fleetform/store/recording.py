@@ -139,8 +139,7 @@ async def _write_replicas(new: Changes) -> None:
 
 async def _hold(uid: str, holds: tuple[str, ...]) -> None:
     """Which versions are in use beyond the spec; what the spec names is PUT's to write."""
-    await rows(_UNHOLD, uid, list(holds))
-    await rows(_HOLD, uid, list(holds))
+    await rows(_HOLD, uid, list(holds), uid, list(holds))
 
 
 async def _write_events(uid: str, project: str, generation: int, events: Sequence[NewEvent], now: datetime) -> None:
@@ -182,8 +181,8 @@ _INSERT_DEVICES = """
 INSERT INTO device_reservation (replica_id, host, device) SELECT {}, {}, d FROM unnest({}::text[]) AS d
 """
 _UPDATE_REPLICA = "UPDATE replica SET phase = {}, changed_at = {}, body = {} WHERE replica_id = {}"
-_UNHOLD = "DELETE FROM endpoint_version WHERE endpoint_uid = {} AND held_by <> 'spec' AND NOT version_uid = ANY({}::uuid[])"
 _HOLD = """
+WITH let_go AS (DELETE FROM endpoint_version WHERE endpoint_uid = {} AND held_by <> 'spec' AND NOT version_uid = ANY({}::uuid[]))
 INSERT INTO endpoint_version (endpoint_uid, version_uid, held_by) SELECT {}, h, 'bake' FROM unnest({}::uuid[]) AS h
 ON CONFLICT (endpoint_uid, version_uid) DO NOTHING
 """
