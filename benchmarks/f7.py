@@ -1,7 +1,8 @@
 """F7: a PUT of a weight → the first request routed by it, with 1,000 endpoints declared: p99 ÷ the floor (p50 of a bare ADS push → routed).
 
 Both sides run on this machine in turn, with the same Envoy, filter chain, engine and client. Ours is a whole Fleetform: control API,
-PostgreSQL with fsync, reconciler, host worker with its fsynced snapshot, Envoy. The clock runs from the sending of the PUT.
+PostgreSQL with fsync, reconciler, host worker with its fsynced snapshot, Envoy. The clock runs from the sending of the PUT. Each change
+starts from a settled endpoint: the figure is how long a change takes, not how many go through.
 """
 
 import asyncio
@@ -58,6 +59,7 @@ async def _change(api: httpx2.AsyncClient, probe: Probe) -> list[float]:
         await _put(api, f"endpoints/{NAME}", spec)
         engine, routed = await probe.other_than(engine)
         spent.append(routed - start)
+        await api.get(f"/v1/projects/{PROJECT}/endpoints/{NAME}", params={"wait_for": "ready", "timeout_s": 10})
     return spent
 
 
