@@ -57,6 +57,22 @@ def test_a_child_waits_for_what_it_needs(machine: Machine) -> None:
     running(machine, "second")
 
 
+def test_a_child_whose_socket_was_removed_is_started_anew(machine: Machine) -> None:
+    socket = machine.root / "socket"
+    listen = f"import socket, signal; s = socket.socket(socket.AF_UNIX); s.bind({str(socket)!r}); signal.pause()"
+    machine.write_child("listener", [sys.executable, "-S", "-c", listen], sockets=[str(socket)])
+    supervisor = machine.start_supervisor()
+    first = running(machine, "listener")
+    until("it listens", socket.exists)
+    machine.write_child("witness", SLEEP, order=1)
+    processes.send(supervisor, signal.SIGHUP)
+    running(machine, "witness")  # so the supervisor has seen the socket
+    socket.unlink()
+    processes.send(supervisor, signal.SIGHUP)
+    until("it is started anew", lambda: other(machine, "listener", first) and socket.exists())
+    assert not processes.alive(first)
+
+
 def test_an_orderly_stop_ends_all_children_in_falling_order(machine: Machine) -> None:
     for order, name in enumerate(("one", "two", "three")):
         machine.write_child(name, SLEEP, order=order)

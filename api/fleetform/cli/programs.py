@@ -7,7 +7,7 @@ restarts only the programs that see it. That is why the shell's own environment 
 import os
 import pwd
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,16 +50,30 @@ def specs(settings: Settings, environ: Mapping[str, str]) -> list[dict[str, Any]
     embedded = settings.database_url is None
     server = _spec(settings, SERVER, 50, _fleetform("server"), {**ours, **database}, stop_timeout_s=20)
     server["start_after"] = [str(postgres.socket_path(settings))] if embedded else []
+    worker_sockets = [settings.host_socket, settings.ads_socket]
     found = [
-        _spec(settings, WORKER, 20, _fleetform("host", "worker"), {**ours, **machine}, stop_timeout_s=20),
-        _spec(settings, ACTIVATOR, 30, _fleetform("host", "activator"), ours, stop_timeout_s=10),
+        _spec(settings, WORKER, 20, _fleetform("host", "worker"), {**ours, **machine}, stop_timeout_s=20, sockets=worker_sockets),
+        _spec(settings, ACTIVATOR, 30, _fleetform("host", "activator"), ours, stop_timeout_s=10, sockets=[settings.activator_socket]),
         _spec(settings, ENVOY, 40, tuple(envoy_argv(settings)), {}, stop_timeout_s=10, start_after=[str(settings.ads_socket)]),
         server,
     ]
     if embedded:
-        data = postgres.data_dir(settings)
-        found.insert(0, _spec(settings, POSTGRES, 10, postgres.argv(settings), {}, stop_timeout_s=60, stop_signal="SIGINT", cwd=data))
+        found.insert(0, _postgres(settings))
     return found
+
+
+def _postgres(settings: Settings) -> dict[str, Any]:
+    return _spec(
+        settings,
+        POSTGRES,
+        10,
+        postgres.argv(settings),
+        {},
+        stop_timeout_s=60,
+        stop_signal="SIGINT",
+        sockets=[postgres.socket_path(settings)],
+        cwd=postgres.data_dir(settings),
+    )
 
 
 def in_force(ours: Settings) -> Settings:
@@ -95,7 +109,8 @@ def _spec(
     *,
     stop_timeout_s: int,
     stop_signal: str = "SIGTERM",
-    start_after: list[str] | None = None,
+    start_after: Sequence[str] = (),
+    sockets: Sequence[Path] = (),
     cwd: Path | None = None,
 ) -> dict[str, Any]:
     return {
@@ -105,7 +120,8 @@ def _spec(
         "env": {**_base_environment(), **env},
         "cwd": str(cwd or settings.home),
         "log": str(settings.home / "logs" / f"{name}.log"),
-        "start_after": start_after or [],
+        "start_after": list(start_after),
+        "sockets": list(map(str, sockets)),
         "stop_signal": stop_signal,
         "stop_timeout_s": stop_timeout_s,
     }

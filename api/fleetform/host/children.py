@@ -27,6 +27,7 @@ class Spec(NamedTuple):
     log: Path
     order: int
     start_after: tuple[Path, ...]
+    sockets: tuple[Path, ...]
     stop_signal: signal.Signals
     stop_timeout_s: float
 
@@ -42,6 +43,7 @@ class Child:
         self.back_off_s = 0.0
         self.next_start_at = 0.0
         self.pidfd: int | None = None
+        self.has_listened = False
 
     def adopt(self) -> None:
         """Take the recorded process for ours, if it still runs. One whose spec changed while no supervisor ran is ended instead."""
@@ -85,6 +87,12 @@ class Child:
         """True when it is not running, its back-off is over and all it waits for is there."""
         return self.identity is None and now >= self.next_start_at and all(path.exists() for path in self.spec.start_after)
 
+    def lost_its_sockets(self) -> bool:
+        """True when it runs and has listened, and a socket of its own is gone: it cannot be reached before it is started again."""
+        there = all(path.exists() for path in self.spec.sockets)
+        self.has_listened = self.has_listened or there
+        return self.identity is not None and self.has_listened and not there
+
     def note_end(self, now: float) -> None:
         """It ended, or could not be started, at now (monotonic): wait longer each time, from anew after a steady run."""
         steady = self.started_at and now - self.started_at >= STEADY_AFTER_S
@@ -99,6 +107,7 @@ class Child:
 
     def _watch(self, identity: Identity) -> None:
         self.identity = identity
+        self.has_listened = False
         self.started_at = time.monotonic()
         self.pidfd = processes.open_pidfd(identity)
 
@@ -123,6 +132,7 @@ def read_spec(path: Path) -> Spec | None:
             log=Path(value["log"]),
             order=int(value.get("order", 0)),
             start_after=tuple(map(Path, value.get("start_after", []))),
+            sockets=tuple(map(Path, value.get("sockets", []))),
             stop_signal=signal.Signals[value.get("stop_signal", "SIGTERM")],
             stop_timeout_s=float(value.get("stop_timeout_s", 10)),
         )

@@ -58,6 +58,9 @@ class Supervisor:
             self._reap()
             now = time.monotonic()
             for child in self._in_order():
+                if child.lost_its_sockets():
+                    say(f"{child.spec.name}: its sockets were removed; it is started anew")
+                    child.stop()
                 if child.may_start(now):
                     child.start()
             self._rotate(now)
