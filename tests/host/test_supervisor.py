@@ -180,6 +180,7 @@ def test_a_log_is_cut_at_its_limit_while_its_writer_goes_on(tmp_path: Path) -> N
     os.write(writer, b"old line\n" * 100)
     assert logs.rotate(log, limit_bytes=100)
     assert not logs.rotate(log, limit_bytes=100)
+    assert logs.rotated(log).stat().st_size == 100
     os.write(writer, b"new line\n")
     os.close(writer)
     assert log.read_text() == "new line\n"

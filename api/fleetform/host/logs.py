@@ -40,7 +40,7 @@ def last_words(path: Path, lines: int) -> tuple[str, ...]:
 
 
 def rotate(path: Path, limit_bytes: int = LIMIT_BYTES) -> bool:
-    """Move what path holds to its rotated file once it is over limit_bytes. True when it did.
+    """Move the last limit_bytes of path to its rotated file once it holds more. True when it did.
 
     Copied and cut, because the writers keep the file open; they append, so they go on at the new end.
     """
@@ -49,8 +49,10 @@ def rotate(path: Path, limit_bytes: int = LIMIT_BYTES) -> bool:
             return False
     except FileNotFoundError:
         return False
-    shutil.copyfile(path, rotated(path))
-    rotated(path).chmod(0o600)
+    with path.open("rb") as source, rotated(path).open("wb") as kept:
+        rotated(path).chmod(0o600)
+        source.seek(-limit_bytes, os.SEEK_END)
+        shutil.copyfileobj(source, kept)
     os.truncate(path, 0)
     return True
 
