@@ -15,6 +15,8 @@ from tests.harness.ports import free_ports
 from tests.harness.waiting import until
 
 FLEETFORM = str(Path(sys.executable).with_name("fleetform"))
+GUARD = 'cat > /dev/null; FLEETFORM_HOME="$2" "$1" down > /dev/null 2>&1; rm -rf "$2" "$3"'
+"""Ends a stack when whoever made it is gone, however that came: the pipe to its standard input closes with them."""
 
 
 class Stack:
@@ -31,6 +33,12 @@ class Stack:
             **(extra or {}),
         }
         self.environment: dict[str, str] = {}
+        self._guard = subprocess.Popen(
+            ["sh", "-c", GUARD, "guard", FLEETFORM, str(self.home), str(self.run)],
+            env={"PATH": os.environ["PATH"]},
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
 
     def __enter__(self) -> "Stack":
         try:
@@ -44,7 +52,7 @@ class Stack:
         subprocess.run([FLEETFORM, "down"], env=self.variables, timeout=180, check=False, capture_output=True)
         for pid in self.processes():
             os.kill(pid, signal.SIGKILL)
-        shutil.rmtree(self.home, ignore_errors=True)
+        self._guard.communicate()
         shutil.rmtree(self.run, ignore_errors=True)
 
     @property
@@ -85,7 +93,7 @@ class Stack:
         """Living processes whose command line or environment belongs to this home, and whose command line holds all of words."""
         found = {}
         for folder in Path("/proc").iterdir():
-            if not folder.name.isdigit() or int(folder.name) == os.getpid():
+            if not folder.name.isdigit() or int(folder.name) in (os.getpid(), self._guard.pid):
                 continue
             try:
                 line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
