@@ -92,6 +92,7 @@ def _paragraph(made: Plan, world: World) -> list[str]:
     lines += [f"  {_line(action, names)}" for action in made.actions]
     lines += [f"  waits {blocked.reason}" for blocked in made.blocked]
     lines.append(f"  status {made.status.phase}: {', '.join(_said(c) for c in made.status.conditions)}")
+    lines += [f"  tells {event.reason}: {event.message.splitlines()[0]}" for event in made.events if event.replica_id is None]
     return lines
 
 

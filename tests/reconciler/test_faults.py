@@ -265,7 +265,7 @@ async def test_a_refused_artifact_stalls_the_endpoint_that_names_it(store: str, 
         assert said(found, ConditionType.ADMITTED).reason is Reason.VERSION_NOT_VERIFIED
 
 
-async def test_every_change_of_status_is_an_event(store: str, tmp_path: Path) -> None:
+async def test_events_tell_in_sentences_how_an_endpoint_came_to_serve(store: str, tmp_path: Path) -> None:
     async with a_region(tmp_path, store) as region:
         await serve(region)
         uid = await endpoints.uid_of("acme", "chat")
@@ -282,3 +282,5 @@ async def test_every_change_of_status_is_an_event(store: str, tmp_path: Path) ->
             "Settled",
         ):
             assert wanted in reasons
+        assert not {"None", "Placing", "Starting"} & set(reasons), "replicas tell of themselves, and that nothing is amiss is no news"
+        assert [event.message for event in page.items if " " not in event.message] == []

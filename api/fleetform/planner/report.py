@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from fleetform.domain.conditions import Condition
+from fleetform.domain.conditions import Condition, ConditionType, Reason, condition
 from fleetform.domain.events import NewEvent
 from fleetform.domain.replica import Replica, ReplicaPhase
 from fleetform.gateway.snapshot import EndpointRoute
@@ -16,6 +16,15 @@ from fleetform.planner.status import BAD, Picture, changed, phase_word, status
 P = ReplicaPhase
 FINAL = frozenset({BlockReason.START_FAILED, BlockReason.MODEL_DOES_NOT_FIT, BlockReason.VERSION_REFUSED})
 """What is waited for in vain until spec or hosts change."""
+RECOVERED = "Recovered"
+GOOD_NEWS = {
+    Reason.ADMITTED: "the versions are verified, and there is quota and room",
+    Reason.FETCHING: "replicas fetch their artifact",
+    Reason.SERVING: "a ready replica answers requests",
+    Reason.SHIFTING_TRAFFIC: "traffic moves to the new split",
+    Reason.SETTLED: "every weight is in force, and every replica that is wanted is ready",
+}
+"""What events say for reasons whose conditions need no words."""
 
 
 def route_of(draft: Draft) -> EndpointRoute:
@@ -49,14 +58,13 @@ def reported(planned: tuple[Draft, tuple[Action, ...]]) -> Plan:
     """The finished plan."""
     draft, actions = planned
     after = status(picture(draft), draft.now)
-    conditions = changed(draft.observed.status.conditions, after.conditions)
     return Plan(
         actions=actions,
         blocked=(*draft.blocked, *_waits(draft)),
         status=after,
         rollout=draft.state,
         holds=_holds(draft),
-        events=(*(_condition_event(c) for c in conditions), *_replica_events(draft)),
+        events=(*_condition_events(draft.observed.status.conditions, after.conditions), *_replica_events(draft)),
         needs_capacity=draft.needs_capacity,
         next_at=_next_at(draft),
     )
@@ -75,11 +83,16 @@ def _waits(draft: Draft) -> Iterator[Blocked]:
         yield Blocked(reason=BlockReason.PROXY_ACK, message="the proxy has not taken the route yet")
 
 
-def _condition_event(condition: Condition) -> NewEvent:
-    kind = "Warning" if condition.reason in BAD else "Normal"
-    held = "" if condition.status else "not "
-    message = condition.message or f"{held}{condition.type}: {condition.reason}"
-    return NewEvent(kind=kind, reason=condition.reason, message=message)
+def _condition_events(before: tuple[Condition, ...], after: tuple[Condition, ...]) -> Iterator[NewEvent]:
+    """What a person wants to read of the conditions that have changed. What is placed and starts is told of each replica."""
+    degraded = condition(before, ConditionType.DEGRADED)
+    for new in changed(before, after):
+        if new.reason is Reason.NONE:
+            if degraded is not None:
+                yield NewEvent(kind="Normal", reason=RECOVERED, message="nothing is amiss any more")
+        elif new.reason not in (Reason.PLACING, Reason.STARTING):
+            kind = "Warning" if new.reason in BAD else "Normal"
+            yield NewEvent(kind=kind, reason=new.reason, message=new.message or GOOD_NEWS[new.reason])
 
 
 def _replica_events(draft: Draft) -> Iterator[NewEvent]:
