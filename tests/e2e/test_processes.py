@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
+from fleetform.host import records
 from tests.harness.stack import Stack
 from tests.harness.waiting import until
 
@@ -87,3 +88,11 @@ def test_down_leaves_no_process_and_no_socket_and_up_finds_its_data(stack: Stack
     assert not stack.run.exists() or list(stack.run.iterdir()) == []
     stack.up()
     assert "kept" in stack.fleetform("project", "list")
+
+
+def test_up_and_down_do_not_cross_each_other(stack: Stack) -> None:
+    with records.locked(stack.home / "host" / "up.lock") as held:
+        assert held
+        assert "is at work" in stack.fleetform("down", fails=True)
+        assert "is at work" in stack.fleetform("up", "--detach", fails=True)
+    assert pids(stack)

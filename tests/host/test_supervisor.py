@@ -140,6 +140,18 @@ def test_a_killed_supervisor_leaves_its_children_and_the_next_adopts_them(machin
     until("it is started again", lambda: other(machine, "sleeper", before))
 
 
+def test_a_child_whose_file_went_while_no_supervisor_ran_is_stopped_by_the_next(machine: Machine) -> None:
+    machine.write_child("sleeper", SLEEP)
+    spec = machine.settings.home / "host" / "children" / "sleeper.json"
+    supervisor = machine.start_supervisor()
+    before = running(machine, "sleeper")
+    machine.kill(supervisor)
+    spec.unlink()
+    machine.start_supervisor()
+    until("it is stopped", lambda: not processes.alive(before))
+    until("its record is gone", lambda: not record(machine, "sleeper").exists())
+
+
 def test_a_second_supervisor_of_one_home_refuses(machine: Machine) -> None:
     machine.write_child("sleeper", SLEEP)
     first = machine.start_supervisor()

@@ -26,7 +26,8 @@ def down() -> None:
     if not runs(ours):
         click.echo(f"Nothing of {ours.home} runs.")
         return
-    stop_everything(ours)
+    with supervision.alone(ours):
+        stop_everything(ours)
     click.echo("Stopped. `fleetform up` finds the data again.")
 
 

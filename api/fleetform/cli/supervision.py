@@ -1,10 +1,11 @@
 """The supervisor as seen from outside: is it there, start it, tell it to look again, end it and whatever it would have ended."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fleetform.cli import preflight, programs
@@ -22,6 +23,15 @@ def supervisor(settings: Settings) -> processes.Identity | None:
     """The living supervisor of this home, or None."""
     identity = children.recorded_identity(settings.home / "host" / "supervisor.json")
     return identity if identity is not None and processes.alive(identity) else None
+
+
+@contextlib.contextmanager
+def alone(settings: Settings) -> Iterator[None]:
+    """While the block runs no other `up` or `down` changes this home; SetupError when one is at work already."""
+    with records.locked(records.private_directory(settings.home / "host") / "up.lock") as held:
+        if not held:
+            raise SetupError(f"a `fleetform up` or `fleetform down` is at work for {settings.home}; try again when it is done")
+        yield
 
 
 def rescan_or_start(settings: Settings) -> None:

@@ -15,7 +15,7 @@ from fleetform import credentials, settings
 from fleetform.cli import admin_token, environment_file, preflight, programs, supervision
 from fleetform.cli.down import stop_everything
 from fleetform.errors import SetupError
-from fleetform.host import postgres, processes, records
+from fleetform.host import postgres, processes
 from fleetform.settings import Settings
 
 READY_TIMEOUT_S = 90.0
@@ -33,9 +33,7 @@ def up(*, detach: bool) -> None:
     ours = settings.load()
     check(ours)
     supervision.prepare_directories(ours)
-    with records.locked(ours.home / "host" / "up.lock") as alone:
-        if not alone:
-            raise SetupError(f"another `fleetform up` is at work for {ours.home}; try again when it is done")
+    with supervision.alone(ours):
         bring_up(ours)
     if not detach:
         stay(ours)

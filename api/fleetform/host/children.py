@@ -102,8 +102,10 @@ class Child:
         self.started_at = 0.0
 
     def _write_record(self, identity: Identity) -> None:
-        facts = {"name": self.spec.name, "identity": identity._asdict(), "argv": list(self.spec.argv), "spec": _digest(self.spec)}
-        records.write_json(self.record, facts)
+        spec = self.spec
+        how_to_stop = {"cwd": str(spec.cwd), "stop_signal": spec.stop_signal.name, "stop_timeout_s": spec.stop_timeout_s}
+        facts = {"name": spec.name, "identity": identity._asdict(), "argv": list(spec.argv), "spec": _digest(spec)}
+        records.write_json(self.record, {**facts, **how_to_stop})
 
     def _watch(self, identity: Identity) -> None:
         self.identity = identity
@@ -139,6 +141,17 @@ def read_spec(path: Path) -> Spec | None:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         say(f"{path.name} describes no child: {error!r}")
         return None
+
+
+def end_unwanted(record: Path) -> None:
+    """End the process that record names, as its record says, and drop the record: its file went while no supervisor ran."""
+    identity = recorded_identity(record)
+    if identity is not None and processes.alive(identity):
+        facts = records.read_json(record) or {}
+        stop_signal, timeout_s = signal.Signals[facts.get("stop_signal", "SIGTERM")], float(facts.get("stop_timeout_s", 10))
+        processes.end_group(identity, Path(facts.get("cwd", "/")), timeout_s, stop_signal)
+        say(f"{record.stem}: pid {identity.pid} is not wanted any more; stopped")
+    records.remove(record)
 
 
 def _digest(spec: Spec) -> str:

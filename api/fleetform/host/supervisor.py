@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fleetform.host import logs, processes, records
-from fleetform.host.children import Child, Spec, read_spec, say
+from fleetform.host.children import Child, Spec, end_unwanted, read_spec, say
 from fleetform.host.processes import Identity
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -101,6 +101,9 @@ class Supervisor:
             if name not in self.children:
                 self.children[name] = Child(spec, self.records / f"{name}.json")
                 self.children[name].adopt()
+        for record in self.records.glob("*.json"):
+            if record.stem not in self.children and not (self.specs / record.name).exists():
+                end_unwanted(record)
 
     def _reap(self) -> None:
         """Collect every child that ended, ours and those reparented to us; then see which adopted ones ended unseen."""
