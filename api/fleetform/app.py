@@ -18,7 +18,7 @@ from fleetform.domain.protocol import LogText
 from fleetform.drivers.base import Driver
 from fleetform.drivers.fake import FakeDriver
 from fleetform.drivers.local import LocalDriver
-from fleetform.errors import DatabaseAway, HostUnreachable, NotFound
+from fleetform.errors import DatabaseAway, HostUnreachable, NotFound, SetupError
 from fleetform.host import ledger, postgres
 from fleetform.reconciler import Reconciler
 from fleetform.routes.application import create_app, create_metrics_app
@@ -72,19 +72,30 @@ async def device_types(settings: Settings) -> dict[str, InstanceTypeSpec]:
     }
 
 
-def metrics_port(settings: Settings) -> int | None:
-    """The port of `/metrics`: the one that is set, else the usual one.
+def bound(host: str, port: int, variable: str) -> socket.socket:
+    """A socket on that address, which does not listen yet; SetupError naming the variable when it cannot be had."""
+    where = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        where.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        where.bind((host, port))
+    except OSError as error:
+        where.close()
+        raise SetupError(f"{host}:{port} cannot be listened on ({error.strerror}); set {variable} to a free port") from error
+    return where
+
+
+def metrics_socket(settings: Settings) -> socket.socket | None:
+    """Where `/metrics` is served: on the port that is set, else on the usual one.
 
     None when somebody else has the usual one, which must not keep the server from serving.
     """
-    if settings.metrics_port is not None:
-        return settings.metrics_port
     try:
-        socket.create_server(("127.0.0.1", METRICS_PORT)).close()
-    except OSError as error:
-        log.warning("no_metrics", port=METRICS_PORT, error=error.strerror, remedy="set FLEETFORM_METRICS_PORT to a free port")
+        return bound("127.0.0.1", settings.metrics_port or METRICS_PORT, "FLEETFORM_METRICS_PORT")
+    except SetupError as error:
+        if settings.metrics_port is not None:
+            raise
+        log.warning("no_metrics", error=error.message)
         return None
-    return METRICS_PORT
 
 
 class DriverLogs:
@@ -110,19 +121,21 @@ class DriverLogs:
 
 async def _serve(settings: Settings, roles: frozenset[str]) -> None:
     key = credentials.load_or_create(settings.signing_key)
+    # Before the database is touched: a second server that cannot listen changes nothing.
+    api = bound(settings.listen_host, settings.api_port, "FLEETFORM_API_PORT") if "api" in roles else None
     url = postgres.url(settings)
     driver = make_driver(settings)
     waker = Waker()
     async with _database(url), _closing(driver):
         await bootstrap.ensure_region(utc_now(), await device_types(settings))
         parts: dict[str, Coroutine[Any, Any, None]] = {}
-        if "api" in roles:
+        if api is not None:
             app = create_app(Dependencies(settings=settings, key=key, logs=DriverLogs(driver), waker=waker, now=utc_now))
             parts["listen"] = database.listen(url, waker.told)
-            parts["api"] = _http(app, settings.listen_host, settings.api_port)
-            port = metrics_port(settings)
-            if port is not None:
-                parts["metrics"] = _http(create_metrics_app(app), "127.0.0.1", port)
+            parts["api"] = _http(app, api)
+            metrics = metrics_socket(settings)
+            if metrics is not None:
+                parts["metrics"] = _http(create_metrics_app(app), metrics)
         if "reconciler" in roles:
             reconciler = Reconciler(settings=settings, driver=driver, key=key, now=utc_now)
             parts["reconciler"] = reconciler.run()
@@ -165,13 +178,11 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _http(app: Litestar, host: str, port: int) -> None:
+async def _http(app: Litestar, where: socket.socket) -> None:
     """Serve app until cancelled; open requests then have a few seconds to end."""
-    config = uvicorn.Config(
-        app, host=host, port=port, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=SHUTDOWN_S
-    )
+    config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=SHUTDOWN_S)
     server = _Server(config)
-    serving = asyncio.ensure_future(server.serve())
+    serving = asyncio.ensure_future(server.serve(sockets=[where]))
     try:
         await asyncio.shield(serving)
     except asyncio.CancelledError:
