@@ -351,6 +351,17 @@ def test_another_instance_type_is_another_track() -> None:
     assert world.status.live.instance_type == "gpu-a10-1x"
 
 
+def test_a_mended_instance_type_lets_in_what_had_no_room_and_moves_nothing_that_runs() -> None:
+    world = too_large()
+    world.settle()
+    assert not world.status.ready
+    world.shapes["cpu-small"] = Shape(cpu_millis=500, memory_mib=512)
+    world.settle()
+    assert world.status.ready
+    world.shapes["cpu-small"] = Shape(cpu_millis=1000, memory_mib=1024)
+    assert [made for made in world.settle() if made.actions] == []
+
+
 def test_limits_change_the_route_and_start_nothing() -> None:
     world = served()
     world.put(effective_endpoint(request_timeout_s=5))

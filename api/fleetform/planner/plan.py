@@ -55,7 +55,7 @@ def _leave(draft: Draft) -> Draft:
 def _adopt(draft: Draft) -> Draft:
     """The tracks and weights of a new generation, once all of its versions are verified."""
     desired, state = draft.desired, draft.state
-    if state is not None and state.generation >= desired.generation:
+    if state is not None and state.generation >= desired.generation and not _is_outdated(draft, state):
         return draft
     missing = tracks.unverified(desired)
     if missing:
@@ -68,6 +68,16 @@ def _adopt(draft: Draft) -> Draft:
     serving = scale.ready(draft.replicas)
     new = rollout.adopted(state, desired.generation, desired.effective, wanted, weights, serving)
     return draft.but(state=new)
+
+
+def _is_outdated(draft: Draft, state: RolloutState) -> bool:
+    """True when nothing of the generation runs and it is made of something else now: its instance type or engine was mended."""
+    desired = draft.desired
+    if any(r.track in state.new and r.phase in LIVING for r in draft.replicas) or draft.rejected is not None:
+        return False
+    if desired.shape is None or tracks.unverified(desired):
+        return False
+    return tracks.wanted(desired)[0].keys() != state.new.keys()
 
 
 def _why_unverified(version: VersionFacts) -> str:
