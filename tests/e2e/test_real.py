@@ -120,9 +120,10 @@ def test_a_changed_version_moves_traffic_without_a_lost_request(world: World) ->
 
 def test_no_secret_stands_anywhere(world: World) -> None:
     secrets = {world.key.rpartition(".")[2], world.stack.environment["FLEETFORM_TOKEN"].rpartition(".")[2]}
-    plan = world.terraform.run("show", "-json")
+    world.terraform.run("plan", "-no-color", "-input=false", "-replace=terraform_data.key", "-out=saved.tfplan")
     texts = {
-        "plan": plan,
+        "state": world.terraform.run("show", "-json"),
+        "plan": world.terraform.run("show", "-json", "saved.tfplan"),
         "terraform output": "\n".join(world.terraform.output),
         "rows": "\n".join(row for table in world.rows_at_first for row in _rows(world, table)),
     }
