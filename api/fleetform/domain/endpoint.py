@@ -13,6 +13,7 @@ from fleetform.domain.conditions import Condition
 from fleetform.domain.decode import escape
 from fleetform.domain.names import name_error, split_model_ref
 from fleetform.domain.project import Labels
+from fleetform.domain.scaling import ScalingDecision
 from fleetform.errors import FieldError
 
 T = TypeVar("T")
@@ -168,6 +169,24 @@ class EffectiveVariant(Record, frozen=True, kw_only=True):
     engine_args: dict[str, str] = {}
 
 
+class EffectiveSchedule(Record, frozen=True, kw_only=True):
+    """Bounds of the replica count for duration_s from each time that cron names in timezone. None: the endpoint's own bound holds."""
+
+    cron: str
+    duration_s: int
+    timezone: str = "UTC"
+    min_replicas: int | None = None
+    max_replicas: int | None = None
+
+
+class EffectiveSlo(Record, frozen=True, kw_only=True):
+    """What a version must keep to. None: nothing is asked for."""
+
+    ttft_p95_ms: int | None = None
+    latency_p95_ms: int | None = None
+    error_rate: float | None = None
+
+
 class EffectiveEndpoint(Record, frozen=True, kw_only=True):
     """The spec with defaults applied, frozen per generation: a later release cannot change a running endpoint.
 
@@ -189,6 +208,9 @@ class EffectiveEndpoint(Record, frozen=True, kw_only=True):
     bake_s: int
     retry: str
     logging_content: str
+    schedule: dict[str, EffectiveSchedule] = {}
+    slo: EffectiveSlo = EffectiveSlo()
+    max_requests_per_replica: int | None = None
 
 
 def effective(spec: EndpointSpec) -> EffectiveEndpoint:
@@ -203,7 +225,8 @@ def effective(spec: EndpointSpec) -> EffectiveEndpoint:
         for name, variant in spec.variants.items()
     }
     serving = sum(1 for variant in variants.values() if variant.weight > 0)
-    minimum = _or(scaling.min_replicas, 1)
+    minimum = _or(scaling.min_replicas, 0 if spec.mode == "serverless" else 1)
+    slo = spec.slo or SloSpec()
     return EffectiveEndpoint(
         instance_type=spec.instance_type,
         variants=variants,
@@ -220,6 +243,23 @@ def effective(spec: EndpointSpec) -> EffectiveEndpoint:
         bake_s=_or(rollout.bake_s, 600),
         retry=_or(rollout.retry, ""),
         logging_content=_or(logging.content, "redacted"),
+        schedule={name: _effective_schedule(schedule) for name, schedule in sorted((scaling.schedule or {}).items())},
+        slo=EffectiveSlo(
+            ttft_p95_ms=_or(slo.ttft_p95_ms, None),
+            latency_p95_ms=_or(slo.latency_p95_ms, None),
+            error_rate=_or(slo.error_rate, None),
+        ),
+        max_requests_per_replica=_or(spec.max_requests_per_replica, None),
+    )
+
+
+def _effective_schedule(spec: ScheduleSpec) -> EffectiveSchedule:
+    return EffectiveSchedule(
+        cron=spec.cron,
+        duration_s=spec.duration_s,
+        timezone=_or(spec.timezone, "UTC"),
+        min_replicas=_or(spec.min_replicas, None),
+        max_replicas=_or(spec.max_replicas, None),
     )
 
 
@@ -251,7 +291,10 @@ class ReplicaCounts(Record, frozen=True, kw_only=True):
 
 
 class EndpointStatus(Record, frozen=True, kw_only=True):
-    """revision grows with every status change. phase: one word for tables, derived from the conditions."""
+    """revision grows with every status change. phase: one word for tables, derived from the conditions.
+
+    scaling: why there are as many replicas as there are, and what would change that; none before the first one is ready.
+    """
 
     observed_generation: int = 0
     revision: int = 0
@@ -261,6 +304,7 @@ class EndpointStatus(Record, frozen=True, kw_only=True):
     live: LiveState | None = None
     rejected: Rejected | None = None
     replicas: ReplicaCounts = ReplicaCounts()
+    scaling: ScalingDecision | None = None
     url: str = ""
     model: str = ""
     ready: bool = False

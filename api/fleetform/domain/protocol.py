@@ -2,6 +2,9 @@
 
 POST /v1/commands   CommandRequest → CommandResult   409 HostRefusal when epoch or version is too low
 GET  /v1/observe?since=N&wait_s=S                    → HostReport, at once when something is newer than N, else after S seconds
+GET  /v1/load                                        → HostLoad, what is measured now
+GET  /v1/gateway/windows?key=K&since=T               → Windows of one endpoint since T (RFC 3339)
+GET  /v1/replicas/{id}                               → HostReplica, with its phases and in-flight; 404 when it is not known
 GET  /v1/replicas/{id}/log?lines=N                   → LogText
 
 Every command carries the leader's epoch and an id: a lower epoch is refused, a repeated id answers what it did.
@@ -13,7 +16,7 @@ from enum import StrEnum
 from fleetform.domain.base import Record
 from fleetform.domain.machine import HostCapacity
 from fleetform.domain.model import Manifest
-from fleetform.domain.replica import Address, FailureReason, Member
+from fleetform.domain.replica import Address, FailureReason, Member, Phase
 from fleetform.domain.rollout import Track
 
 PROTOCOL_VERSION = 1
@@ -113,18 +116,11 @@ class HostReplicaState(StrEnum):
     QUARANTINED = "quarantined"
 
 
-class Phase(Record, frozen=True, kw_only=True):
-    """One phase of a start: fetch, verify, convert, launch, load, canary. ended_at None: running. done/total in bytes, if known."""
-
-    name: str
-    started_at: datetime
-    ended_at: datetime | None = None
-    done: int | None = None
-    total: int | None = None
-
-
 class HostReplica(Record, frozen=True, kw_only=True):
-    """What the host knows of one replica. in_flight: at this host's proxy, None when it cannot be read."""
+    """What the host knows of one replica. in_flight: at this host's proxy, None when it cannot be read.
+
+    hung_since: a serving engine makes no progress with what it has since then; the gateway here has already taken it out of rotation.
+    """
 
     replica_id: str
     state: HostReplicaState
@@ -137,6 +133,7 @@ class HostReplica(Record, frozen=True, kw_only=True):
     log_tail: tuple[str, ...] = ()
     exit_code: int | None = None
     in_flight: int | None = None
+    hung_since: datetime | None = None
 
 
 class ArtifactState(StrEnum):
@@ -163,6 +160,7 @@ class GatewayReport(Record, frozen=True, kw_only=True):
 
     epoch, version: of the newest snapshot stored here. acked_version: every resource of every update up to it is in force in every
     live proxy. rejected: endpoint key → the proxy's words, for routes it refused (the previous ones stay in force).
+    waiting: endpoint key → requests that the activator holds because nothing is there to answer them; it wakes whoever observes.
     """
 
     epoch: int
@@ -170,6 +168,7 @@ class GatewayReport(Record, frozen=True, kw_only=True):
     acked_version: int
     proxy_alive: bool
     rejected: dict[str, str] = {}
+    waiting: dict[str, int] = {}
 
 
 class HostReport(Record, frozen=True, kw_only=True):

@@ -29,6 +29,16 @@ class Tls(Record, frozen=True, kw_only=True, tag="tls"):
     route_key: str
 
 
+class Phase(Record, frozen=True, kw_only=True):
+    """One phase of a start: fetch, verify, convert, launch, load, canary. ended_at None: running. done/total in bytes, if known."""
+
+    name: str
+    started_at: datetime
+    ended_at: datetime | None = None
+    done: int | None = None
+    total: int | None = None
+
+
 Address = Unix | Loopback | Tls
 SOCKET_PATH_MAX = 107
 
@@ -81,6 +91,7 @@ class FailureReason(StrEnum):
     START_TIMEOUT = "StartTimeout"
     WRONG_MODEL = "WrongModel"
     CANARY_FAILED = "CanaryFailed"
+    HUNG = "Hung"
     OOM_KILLED = "OOMKilled"
     LAUNCH_REFUSED = "LaunchRefused"
     HOST_LOST = "HostLost"
@@ -93,6 +104,7 @@ class FailureReason(StrEnum):
 class Replica(Record, frozen=True, kw_only=True):
     """One replica as the store knows it. track: see rollout.py. nonce: what the engine must repeat to prove that it is this one.
 
+    phases: of its start, as its host has told them. replaces: the replica that it takes over from.
     message and log_tail are redacted and safe to show to the owner of the endpoint.
     """
 
@@ -112,10 +124,16 @@ class Replica(Record, frozen=True, kw_only=True):
     log_tail: tuple[str, ...] = ()
     ready_at: datetime | None = None
     stop_requested: bool = False
+    phases: tuple[Phase, ...] = ()
+    replaces: str | None = None
 
 
 class ReplicaView(Record, frozen=True, kw_only=True):
-    """A replica as `GET …/replicas` shows it. age_s counts from created_at."""
+    """A replica as `GET …/replicas` shows it. age_s counts from created_at.
+
+    phases: of its start. restarts: failed starts of its track in a row. in_flight: requests under way; kv_usage: share of its KV cache in
+    use, 0–1; memory_mib: of its processes. None: its host or engine does not say.
+    """
 
     id: str
     variant: str
@@ -127,6 +145,11 @@ class ReplicaView(Record, frozen=True, kw_only=True):
     reason: str | None = None
     message: str = ""
     log_tail: tuple[str, ...] = ()
+    phases: tuple[Phase, ...] = ()
+    restarts: int = 0
+    in_flight: int | None = None
+    kv_usage: float | None = None
+    memory_mib: int | None = None
 
 
 class IllegalTransition(Exception):

@@ -7,6 +7,7 @@ movement: start the new tracks, move the weights by steps, let the old tracks go
 
 import hashlib
 from datetime import datetime
+from enum import StrEnum
 
 import msgspec
 
@@ -48,6 +49,7 @@ class RolloutState(Record, frozen=True, kw_only=True):
     weights were acknowledged by the proxy (None: not yet). settled: the last step is routed and acknowledged.
     tracks: every track that is still needed, by id. idle_since: tracks without traffic, and since when (the bake).
     failures: failed starts per track since it last had a ready replica, and when the last was. in_force: the split now routed.
+    record: the rollout as `GET …/rollouts` tells it; None when the endpoint has had none.
     """
 
     generation: int
@@ -61,6 +63,7 @@ class RolloutState(Record, frozen=True, kw_only=True):
     tracks: dict[str, Track] = {}
     idle_since: dict[str, datetime] = {}
     failures: dict[str, "TrackFailures"] = {}
+    record: "Rollout | None" = None
 
 
 class TrackFailures(Record, frozen=True, kw_only=True):
@@ -71,6 +74,64 @@ class TrackFailures(Record, frozen=True, kw_only=True):
     reason: str
     message: str
     log_tail: tuple[str, ...] = ()
+
+
+class StepOutcome(StrEnum):
+    """What became of a step's gate. NOT_JUDGED: the hold is over and too few requests came to tell."""
+
+    RUNNING = "Running"
+    PASSED = "Passed"
+    NOT_JUDGED = "NotJudged"
+    FAILED = "Failed"
+
+
+class RolloutStep(Record, frozen=True, kw_only=True):
+    """One step of a rollout. percent: of the way to the new split. started_at: when every proxy had its weights (None: not yet).
+
+    evidence: sentences with the figures that were compared, of the new and the incumbent version in the same time.
+    """
+
+    percent: int
+    weights: dict[str, int]
+    outcome: StepOutcome = StepOutcome.RUNNING
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    evidence: tuple[str, ...] = ()
+
+
+class RolloutPhase(StrEnum):
+    RUNNING = "Running"
+    COMPLETED = "Completed"
+    ROLLED_BACK = "RolledBack"
+    SUPERSEDED = "Superseded"
+
+
+class Rollout(Record, frozen=True, kw_only=True):
+    """The move to one generation, for people. old, new: variant → weight; an empty old: nothing served before.
+
+    strategy: `surge`, or `swap` in place behind the activator's queue; pause_s: how long requests are then expected to be held.
+    reason, evidence: why it was rolled back.
+    """
+
+    generation: int
+    phase: RolloutPhase
+    strategy: str
+    started_at: datetime
+    old: dict[str, int]
+    new: dict[str, int]
+    steps: tuple[RolloutStep, ...] = ()
+    ended_at: datetime | None = None
+    pause_s: int | None = None
+    reason: str = ""
+    evidence: tuple[str, ...] = ()
+
+
+class StartTimes(Record, frozen=True, kw_only=True):
+    """How long starts of a version on an instance type took, learned from the last of them. count: how many those are. In seconds."""
+
+    p50_s: float
+    p95_s: float
+    count: int
 
 
 def split_at(old: dict[str, int], new: dict[str, int], percent: int) -> dict[str, int]:

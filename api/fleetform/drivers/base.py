@@ -1,10 +1,12 @@
 """The one protocol behind which machines are found, reserved on and spoken to."""
 
+from datetime import datetime
 from typing import Protocol
 
 from fleetform.domain.base import Record
+from fleetform.domain.load import HostLoad, Windows
 from fleetform.domain.machine import Shape
-from fleetform.domain.protocol import CommandRequest, CommandResult, HostReport, LogText
+from fleetform.domain.protocol import CommandRequest, CommandResult, HostReplica, HostReport, LogText
 from fleetform.domain.replica import Member
 from fleetform.gateway.snapshot import PublishResult, SnapshotUpdate
 
@@ -51,6 +53,15 @@ class Driver(Protocol):
 
     async def publish(self, host: str, update: SnapshotUpdate) -> PublishResult:
         """Hand host, a gateway, a change of the routing snapshot; what its proxies acknowledge is in the reports."""
+
+    async def load(self, host: str) -> HostLoad:
+        """What host measures now: at its proxy, if it has one, and of its engines."""
+
+    async def windows(self, host: str, key: str, since: datetime) -> Windows:
+        """How the requests of the endpoint `key` ended at host, a gateway, since then."""
+
+    async def replica(self, host: str, replica_id: str) -> HostReplica | None:
+        """One replica as it is now, with its phases and what it has under way; None when host does not know it."""
 
     async def log(self, host: str, replica_id: str, lines: int) -> LogText:
         """The end of a replica's engine log."""

@@ -6,10 +6,12 @@ a restarted server finds it again. What goes wrong is read from `fake-script.jso
 
 import asyncio
 import contextlib
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
+from fleetform.domain.load import GatewayLoad, HostLoad, Windows
 from fleetform.domain.machine import HostCapacity, Shape
 from fleetform.domain.protocol import (
     CommandRequest,
@@ -36,7 +38,7 @@ S = HostReplicaState
 class FakeDriver:
     """The driver protocol over pretended hosts; the first of them is the gateway.
 
-    steps: whether observe lets engines go on by itself, else `tick` does.
+    steps: whether observe lets engines go on by itself, else `tick` does. measured: host → its load. compared: endpoint key → its windows.
     """
 
     def __init__(self, home: Path | None = None, hosts: tuple[HostCapacity, ...] | None = None, *, steps: bool = True) -> None:
@@ -44,6 +46,8 @@ class FakeDriver:
         self._script = Script()
         self.steps = steps
         self.commands: list[CommandRequest] = []
+        self.measured: dict[str, HostLoad] = {}
+        self.compared: dict[str, Windows] = {}
         self._home = home
         self._script_changed_at = 0.0
         self._hosts = {capacity.host: Machine(capacity, is_gateway=index == 0) for index, capacity in enumerate(found)}
@@ -112,6 +116,22 @@ class FakeDriver:
                 found.acked_version = update.version
             found.touch()
         return result
+
+    async def load(self, host: str) -> HostLoad:
+        """What `measured` says; a gateway of which nothing was said has counted nothing since it began."""
+        found = self._reachable(host)
+        now = datetime.now(UTC)
+        idle = HostLoad(host=host, gateway=GatewayLoad(at=now, since=found.since) if found.is_gateway else None)
+        return self.measured.get(host, idle)
+
+    async def windows(self, host: str, key: str, since: datetime) -> Windows:
+        """What `compared` says of that endpoint."""
+        self._reachable(host)
+        return self.compared.get(key, Windows(since=since, until=datetime.now(UTC)))
+
+    async def replica(self, host: str, replica_id: str) -> HostReplica | None:
+        entry = self._reachable(host).entries.get(replica_id)
+        return None if entry is None else entry.replica
 
     async def log(self, host: str, replica_id: str, lines: int) -> LogText:
         entry = self._reachable(host).entries.get(replica_id)

@@ -1,11 +1,14 @@
 """This machine: the host worker, over its Unix socket. Reservations are held in the database alone."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlencode
 
 import httpx2
 import msgspec
 
+from fleetform.domain.load import HostLoad, Windows
 from fleetform.domain.machine import HostCapacity, Shape
 from fleetform.domain.protocol import (
     OLDEST_PROTOCOL_VERSION,
@@ -13,6 +16,7 @@ from fleetform.domain.protocol import (
     CommandRequest,
     CommandResult,
     HostRefusal,
+    HostReplica,
     HostReport,
     LogText,
 )
@@ -25,6 +29,9 @@ T = TypeVar("T")
 _RESULT = msgspec.json.Decoder(CommandResult)
 _REPORT = msgspec.json.Decoder(HostReport)
 _LOG = msgspec.json.Decoder(LogText)
+_LOAD = msgspec.json.Decoder(HostLoad)
+_WINDOWS = msgspec.json.Decoder(Windows)
+_REPLICA = msgspec.json.Decoder(HostReplica)
 _PUBLISHED: msgspec.json.Decoder[PublishResult] = msgspec.json.Decoder(PublishResult)
 CONNECT_TIMEOUT_S = 2.0
 OBSERVE_GRACE_S = 5.0
@@ -68,6 +75,19 @@ class LocalDriver:
 
     async def publish(self, host: str, update: SnapshotUpdate) -> PublishResult:
         return await self._ask("POST", "/v1/gateway/snapshot", _PUBLISHED, body=update)
+
+    async def load(self, host: str) -> HostLoad:
+        return await self._ask("GET", "/v1/load", _LOAD)
+
+    async def windows(self, host: str, key: str, since: datetime) -> Windows:
+        query = urlencode({"key": key, "since": since.isoformat()})
+        return await self._ask("GET", f"/v1/gateway/windows?{query}", _WINDOWS)
+
+    async def replica(self, host: str, replica_id: str) -> HostReplica | None:
+        try:
+            return await self._ask("GET", f"/v1/replicas/{replica_id}", _REPLICA)
+        except NotFound:
+            return None
 
     async def log(self, host: str, replica_id: str, lines: int) -> LogText:
         return await self._ask("GET", f"/v1/replicas/{replica_id}/log?lines={lines}", _LOG)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import itertools
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
@@ -137,6 +138,7 @@ class Machine:
         self.capacity = capacity
         self.is_gateway = is_gateway
         self.seq = 1
+        self.since = datetime.now(UTC)
         self.epoch = 0
         self.entries: dict[str, Entry] = {}
         self.forgotten: dict[str, int] = {}

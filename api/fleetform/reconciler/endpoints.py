@@ -99,6 +99,8 @@ class EndpointLoop:
             booked=facts.booked,
             held=facts.held,
             rollout=facts.rollout,
+            scaling=facts.scaling,
+            start_times=facts.start_times,
             replicas=tuple(
                 SeenReplica(
                     replica=item.replica,
@@ -250,8 +252,9 @@ def changes_of(facts: EndpointFacts, made: Plan) -> Changes | None:
                 pass  # done, not written
     status = None if _same_status(facts.status, made.status) else made.status
     rollout = None if made.rollout == facts.rollout else made.rollout
+    scaling = None if made.scaling == facts.scaling else made.scaling
     rows_differ = bool(reserved or moved or released or dropped or tombstone) or booked is not None
-    if not rows_differ and status is None and rollout is None:
+    if not rows_differ and status is None and rollout is None and scaling is None:
         return None
     return Changes(
         reserved=tuple(reserved),
@@ -260,6 +263,7 @@ def changes_of(facts: EndpointFacts, made: Plan) -> Changes | None:
         dropped=tuple(dropped),
         status=status,
         rollout=rollout,
+        scaling=scaling,
         booked=booked,
         holds=made.holds,
         events=made.events,

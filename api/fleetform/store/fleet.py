@@ -14,7 +14,8 @@ from fleetform.domain.model import Manifest, ModelVersionSpec, ModelVersionStatu
 from fleetform.domain.names import split_model_ref
 from fleetform.domain.project import ProjectSpec
 from fleetform.domain.replica import Replica
-from fleetform.domain.rollout import RolloutState
+from fleetform.domain.rollout import RolloutState, StartTimes
+from fleetform.domain.scaling import ScalingDecision
 from fleetform.store import hosts, quotas
 from fleetform.store.database import decode, rows
 
@@ -28,7 +29,7 @@ class RecordedReplica(Record, frozen=True, kw_only=True):
 
 
 class EndpointFacts(Record, frozen=True, kw_only=True):
-    """All that is recorded of one endpoint, but for the capacity of hosts."""
+    """All that is recorded of one endpoint, but for the capacity of hosts. start_times: by track id, of the tracks in use."""
 
     desired: Desired
     status: EndpointStatus
@@ -36,6 +37,8 @@ class EndpointFacts(Record, frozen=True, kw_only=True):
     replicas: tuple[RecordedReplica, ...]
     booked: int
     revision: int
+    scaling: ScalingDecision | None = None
+    start_times: dict[str, StartTimes] = {}
 
     @property
     def held(self) -> int:
@@ -74,6 +77,7 @@ async def load(uid: str) -> EndpointFacts | None:
         replicas=replicas,
         booked=row["booked"],
         revision=row["revision"],
+        scaling=None if row["scaling"] is None else decode(ScalingDecision, row["scaling"]),
     )
 
 
@@ -186,7 +190,7 @@ async def revoked(now: datetime) -> dict[str, int]:
 
 
 _ENDPOINT = """
-SELECT e.project, e.name, e.generation, e.revision, e.created_at, e.deleting_at, e.booked, e.effective, e.status, e.rollout,
+SELECT e.project, e.name, e.generation, e.revision, e.created_at, e.deleting_at, e.booked, e.effective, e.status, e.rollout, e.scaling,
        p.spec AS project_spec, t.spec AS type_spec
 FROM endpoint e LEFT JOIN project p ON p.name = e.project LEFT JOIN instance_type t ON t.name = e.instance_type
 WHERE e.uid = {} AND e.alive

@@ -15,6 +15,7 @@ from fleetform.domain.machine import HostCapacity, Reservation
 from fleetform.domain.model import Manifest
 from fleetform.domain.replica import Replica
 from fleetform.domain.rollout import RolloutState
+from fleetform.domain.scaling import ScalingDecision
 from fleetform.errors import TemporaryError
 from fleetform.store import changes, endpoints, lease, models, quotas
 from fleetform.store.database import decode, encode, rows, transaction
@@ -36,7 +37,7 @@ class NewReplica(Record, frozen=True, kw_only=True):
 
 
 class Changes(Record, frozen=True, kw_only=True):
-    """What a plan writes down of one endpoint. None of status, rollout and booked: unchanged.
+    """What a plan writes down of one endpoint. None of status, rollout, booked and scaling: unchanged.
 
     holds: uids of the model versions in use; those that the spec does not name are held for the bake.
     tombstone: nothing is left of it but its row and its events.
@@ -53,6 +54,7 @@ class Changes(Record, frozen=True, kw_only=True):
     events: tuple[NewEvent, ...] = ()
     next_at: datetime | None = None
     tombstone: bool = False
+    scaling: ScalingDecision | None = None
 
 
 async def record(facts: EndpointFacts, new: Changes, shard: str, epoch: int, now: datetime) -> None:
@@ -100,7 +102,7 @@ async def _reserve(facts: EndpointFacts, new: Sequence[NewReplica]) -> None:
 
 async def _write_endpoint(facts: EndpointFacts, new: Changes, now: datetime) -> None:
     """The endpoint's row, when it still is what was read."""
-    desired, status, rollout = facts.desired, new.status, new.rollout or facts.rollout
+    desired, status, rollout, scaling = facts.desired, new.status, new.rollout or facts.rollout, new.scaling or facts.scaling
     revision = facts.revision if status is None else facts.revision + 1
     found = await rows(
         _UPDATE,
@@ -109,6 +111,7 @@ async def _write_endpoint(facts: EndpointFacts, new: Changes, now: datetime) -> 
         None if rollout is None or new.tombstone else encode(rollout),
         facts.booked if new.booked is None else new.booked,
         new.next_at,
+        None if scaling is None or new.tombstone else encode(scaling),
         desired.uid,
         desired.generation,
         desired.deleting,
@@ -168,7 +171,7 @@ SELECT coalesce(sum(cpu_millis), 0)::bigint AS cpu_millis, coalesce(sum(memory_m
 FROM reservation WHERE host = {}
 """
 _UPDATE = """
-UPDATE endpoint SET status = {}, revision = {}, rollout = {}, booked = {}, next_at = {}, retries = 0
+UPDATE endpoint SET status = {}, revision = {}, rollout = {}, booked = {}, next_at = {}, scaling = {}, retries = 0
 WHERE uid = {} AND generation = {} AND alive AND (deleting_at IS NOT NULL) = {}
 RETURNING uid
 """

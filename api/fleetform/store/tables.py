@@ -10,6 +10,7 @@ from piccolo.columns import (
     BigInt,
     BigSerial,
     Boolean,
+    DoublePrecision,
     Integer,
     Text,
     Timestamptz,
@@ -83,7 +84,8 @@ class EndpointRow(Table, tablename="endpoint"):
 
     Among the living, project and name are unique (a partial index).
 
-    rollout: RolloutState. next_at: when the loop should look again at the latest. retries: failed passes in a row.
+    rollout: RolloutState. scaling: ScalingDecision. next_at: when the loop should look again at the latest.
+    retries: failed passes in a row.
     """
 
     uid = UUID(primary_key=True, default=None)
@@ -103,6 +105,7 @@ class EndpointRow(Table, tablename="endpoint"):
     rollout = JSONB(null=True, default=None)
     next_at = Timestamptz(null=True, default=None)
     retries = Integer(default=0)
+    scaling = JSONB(null=True, default=None)
 
 
 class EndpointVersionRow(Table, tablename="endpoint_version"):
@@ -217,6 +220,28 @@ class EventRow(Table, tablename="event"):
     replica_id = Text(null=True, default=None)
 
 
+class RolloutRow(Table, tablename="rollout"):
+    """One move of an endpoint to a generation. body: domain Rollout."""
+
+    id = BigSerial(primary_key=True)
+    endpoint_uid = UUID(default=None, null=False)
+    generation = BigInt()
+    started_at = Timestamptz()
+    body = JSONB()
+    rollout_key = Unique(columns=["endpoint_uid", "generation", "started_at"])
+
+
+class StartTimeRow(Table, tablename="start_time"):
+    """How long one start of a version on an instance type took, from its placing to its first routed moment."""
+
+    id = BigSerial(primary_key=True)
+    model_version = Text()
+    version_uid = UUID(default=None, null=False)
+    instance_type = Text()
+    at = Timestamptz()
+    seconds = DoublePrecision()
+
+
 class ChangeRow(Table, tablename="change"):
     """The region-wide counter behind gateway snapshots: access (keys, revocations) and routes each have one. value only grows."""
 
@@ -241,5 +266,7 @@ TABLES: tuple[type[Table], ...] = (
     HostRow,
     LeaseRow,
     EventRow,
+    RolloutRow,
+    StartTimeRow,
     ChangeRow,
 )

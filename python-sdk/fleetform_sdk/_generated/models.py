@@ -43,6 +43,28 @@ class CredentialRequest(Struct, kw_only=True):
     ttl_s: int | UnsetType = UNSET
 
 
+class EffectiveSchedule(Struct, kw_only=True):
+    """
+    Bounds of the replica count for duration_s from each time that cron names in timezone. None: the endpoint's own bound holds.
+    """
+
+    cron: str
+    duration_s: int
+    timezone: str
+    min_replicas: int | None
+    max_replicas: int | None
+
+
+class EffectiveSlo(Struct, kw_only=True):
+    """
+    What a version must keep to. None: nothing is asked for.
+    """
+
+    ttft_p95_ms: int | None
+    latency_p95_ms: int | None
+    error_rate: float | None
+
+
 class EffectiveVariant(Struct, kw_only=True):
     model_version: str
     weight: int
@@ -119,6 +141,25 @@ class LiveState(Struct, kw_only=True):
     instance_type: str
 
 
+class LoadSample(Struct, kw_only=True):
+    """
+    An endpoint's load, summed over all gateways. at: when the oldest part was counted. since: when the youngest gateway began to count.
+
+    stable, burst: requests under way or held, averaged over 60 s and 6 s. queued: held now. idle_s: since the last request.
+    Of the engines, None where they do not say: tokens_in_use, tokens_waiting: in all of them; token_capacity: of one.
+    """
+
+    at: datetime
+    since: datetime
+    stable: float
+    burst: float
+    queued: int
+    idle_s: float
+    tokens_in_use: float | None
+    tokens_waiting: float | None
+    token_capacity: int | None
+
+
 class LogText(Struct, kw_only=True):
     """
     The end of an engine's log, oldest line first, secrets redacted.
@@ -146,6 +187,18 @@ class Metadata(Struct, kw_only=True):
 
 
 ModelFormat: TypeAlias = str
+
+
+class Phase(Struct, kw_only=True):
+    """
+    One phase of a start: fetch, verify, convert, launch, load, canary. ended_at None: running. done/total in bytes, if known.
+    """
+
+    name: str
+    started_at: datetime
+    ended_at: datetime | None
+    done: int | None
+    total: int | None
 
 
 class ProblemField(Struct, kw_only=True):
@@ -227,6 +280,9 @@ ReplicaPhase: TypeAlias = str
 class ReplicaView(Struct, kw_only=True):
     """
     A replica as `GET …/replicas` shows it. age_s counts from created_at.
+
+    phases: of its start. restarts: failed starts of its track in a row. in_flight: requests under way; kv_usage: share of its KV cache in
+    use, 0–1; memory_mib: of its processes. None: its host or engine does not say.
     """
 
     id: str
@@ -239,6 +295,11 @@ class ReplicaView(Struct, kw_only=True):
     reason: str | None
     message: str
     log_tail: list[str]
+    phases: list[Phase]
+    restarts: int
+    in_flight: int | None
+    kv_usage: float | None
+    memory_mib: int | None
 
 
 Role: TypeAlias = Annotated[
@@ -260,6 +321,9 @@ class RolloutSpec(Struct, kw_only=True):
     step_hold_s: int | UnsetType = UNSET
     bake_s: int | UnsetType = UNSET
     retry: str | UnsetType = UNSET
+
+
+ScalingReason: TypeAlias = Annotated[str, Meta(description="What decided a count of replicas.")]
 
 
 class ScheduleSpec(Struct, kw_only=True):
@@ -334,24 +398,9 @@ class EffectiveEndpoint(Struct, kw_only=True):
     bake_s: int
     retry: str
     logging_content: str
-
-
-class EndpointStatus(Struct, kw_only=True):
-    """
-    revision grows with every status change. phase: one word for tables, derived from the conditions.
-    """
-
-    observed_generation: int
-    revision: int
-    phase: str
-    conditions: list[Condition]
-    effective: EffectiveEndpoint | None
-    live: LiveState | None
-    rejected: Rejected | None
-    replicas: ReplicaCounts
-    url: str
-    model: str
-    ready: bool
+    schedule: dict[str, EffectiveSchedule]
+    slo: EffectiveSlo
+    max_requests_per_replica: int | None
 
 
 class Engine(Struct, kw_only=True):
@@ -517,6 +566,22 @@ class RoleBindingPut(Struct, kw_only=True):
     spec: RoleBindingSpec
 
 
+class ScalingDecision(Struct, kw_only=True):
+    """
+    How many replicas, since when, and why. message: a sentence with the figures. more_above, fewer_below: the load (requests under way
+    or held) beyond which it would be another count; None: no load would change it.
+    """
+
+    replicas: int
+    at: datetime
+    reason: ScalingReason
+    message: str
+    before: int | None
+    load: LoadSample | None
+    more_above: float | None
+    fewer_below: float | None
+
+
 class ScalingSpec(Struct, kw_only=True):
     min_replicas: int | UnsetType = UNSET
     max_replicas: int | UnsetType = UNSET
@@ -553,6 +618,27 @@ class EndpointSpec(Struct, kw_only=True):
     async_: AsyncSpec | UnsetType = field(name="async", default=UNSET)
     deletion_protection: bool | UnsetType = UNSET
     labels: dict[str, str] | UnsetType = UNSET
+
+
+class EndpointStatus(Struct, kw_only=True):
+    """
+    revision grows with every status change. phase: one word for tables, derived from the conditions.
+
+    scaling: why there are as many replicas as there are, and what would change that; none before the first one is ready.
+    """
+
+    observed_generation: int
+    revision: int
+    phase: str
+    conditions: list[Condition]
+    effective: EffectiveEndpoint | None
+    live: LiveState | None
+    rejected: Rejected | None
+    replicas: ReplicaCounts
+    scaling: ScalingDecision | None
+    url: str
+    model: str
+    ready: bool
 
 
 class ModelVersion(Struct, kw_only=True):

@@ -229,6 +229,57 @@ func (e Role) Valid() bool {
 	}
 }
 
+// Defines values for ScalingReason.
+const (
+	Burst       ScalingReason = "Burst"
+	Concurrency ScalingReason = "Concurrency"
+	Held        ScalingReason = "Held"
+	Idle        ScalingReason = "Idle"
+	Initial     ScalingReason = "Initial"
+	Maximum     ScalingReason = "Maximum"
+	Minimum     ScalingReason = "Minimum"
+	NoData      ScalingReason = "NoData"
+	Rollout     ScalingReason = "Rollout"
+	Schedule    ScalingReason = "Schedule"
+	StepLimit   ScalingReason = "StepLimit"
+	Tokens      ScalingReason = "Tokens"
+	Woken       ScalingReason = "Woken"
+)
+
+// Valid indicates whether the value is a known member of the ScalingReason enum.
+func (e ScalingReason) Valid() bool {
+	switch e {
+	case Burst:
+		return true
+	case Concurrency:
+		return true
+	case Held:
+		return true
+	case Idle:
+		return true
+	case Initial:
+		return true
+	case Maximum:
+		return true
+	case Minimum:
+		return true
+	case NoData:
+		return true
+	case Rollout:
+		return true
+	case Schedule:
+		return true
+	case StepLimit:
+		return true
+	case Tokens:
+		return true
+	case Woken:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for Task.
 const (
 	Embed    Task = "embed"
@@ -323,21 +374,42 @@ type CredentialRequest struct {
 //
 // max_replicas is raised to the number of variants with traffic where the client left it out.
 type EffectiveEndpoint struct {
-	BakeS             int64                       `json:"bake_s"`
-	IdleS             int64                       `json:"idle_s"`
-	InstanceType      string                      `json:"instance_type"`
-	LoggingContent    string                      `json:"logging_content"`
-	MaxReplicas       int64                       `json:"max_replicas"`
-	MinReplicas       int64                       `json:"min_replicas"`
-	Mode              string                      `json:"mode"`
-	RequestTimeoutS   int64                       `json:"request_timeout_s"`
-	Retry             string                      `json:"retry"`
+	BakeS                 int64                        `json:"bake_s"`
+	IdleS                 int64                        `json:"idle_s"`
+	InstanceType          string                       `json:"instance_type"`
+	LoggingContent        string                       `json:"logging_content"`
+	MaxReplicas           int64                        `json:"max_replicas"`
+	MaxRequestsPerReplica *int64                       `json:"max_requests_per_replica"`
+	MinReplicas           int64                        `json:"min_replicas"`
+	Mode                  string                       `json:"mode"`
+	RequestTimeoutS       int64                        `json:"request_timeout_s"`
+	Retry                 string                       `json:"retry"`
+	Schedule              map[string]EffectiveSchedule `json:"schedule"`
+
+	// Slo What a version must keep to. None: nothing is asked for.
+	Slo               EffectiveSlo                `json:"slo"`
 	StepHoldS         int64                       `json:"step_hold_s"`
 	Steps             []int64                     `json:"steps"`
 	Strategy          string                      `json:"strategy"`
 	TargetConcurrency int64                       `json:"target_concurrency"`
 	Type              string                      `json:"type"`
 	Variants          map[string]EffectiveVariant `json:"variants"`
+}
+
+// EffectiveSchedule Bounds of the replica count for duration_s from each time that cron names in timezone. None: the endpoint's own bound holds.
+type EffectiveSchedule struct {
+	Cron        string `json:"cron"`
+	DurationS   int64  `json:"duration_s"`
+	MaxReplicas *int64 `json:"max_replicas"`
+	MinReplicas *int64 `json:"min_replicas"`
+	Timezone    string `json:"timezone"`
+}
+
+// EffectiveSlo What a version must keep to. None: nothing is asked for.
+type EffectiveSlo struct {
+	ErrorRate    *float64 `json:"error_rate"`
+	LatencyP95Ms *int64   `json:"latency_p95_ms"`
+	TtftP95Ms    *int64   `json:"ttft_p95_ms"`
 }
 
 // EffectiveVariant defines model for EffectiveVariant.
@@ -354,6 +426,8 @@ type Endpoint struct {
 	Spec     EndpointSpec `json:"spec"`
 
 	// Status revision grows with every status change. phase: one word for tables, derived from the conditions.
+	//
+	// scaling: why there are as many replicas as there are, and what would change that; none before the first one is ready.
 	Status EndpointStatus `json:"status"`
 }
 
@@ -382,6 +456,8 @@ type EndpointSpec struct {
 }
 
 // EndpointStatus revision grows with every status change. phase: one word for tables, derived from the conditions.
+//
+// scaling: why there are as many replicas as there are, and what would change that; none before the first one is ready.
 type EndpointStatus struct {
 	Conditions         []Condition        `json:"conditions"`
 	Effective          *EffectiveEndpoint `json:"effective"`
@@ -393,6 +469,7 @@ type EndpointStatus struct {
 	Rejected           *Rejected          `json:"rejected"`
 	Replicas           ReplicaCounts      `json:"replicas"`
 	Revision           int64              `json:"revision"`
+	Scaling            *ScalingDecision   `json:"scaling"`
 	URL                string             `json:"url"`
 }
 
@@ -401,6 +478,22 @@ type LiveState struct {
 	Generation   int64                       `json:"generation"`
 	InstanceType string                      `json:"instance_type"`
 	Variants     map[string]EffectiveVariant `json:"variants"`
+}
+
+// LoadSample An endpoint's load, summed over all gateways. at: when the oldest part was counted. since: when the youngest gateway began to count.
+//
+// stable, burst: requests under way or held, averaged over 60 s and 6 s. queued: held now. idle_s: since the last request.
+// Of the engines, None where they do not say: tokens_in_use, tokens_waiting: in all of them; token_capacity: of one.
+type LoadSample struct {
+	At            string   `json:"at"`
+	Burst         float64  `json:"burst"`
+	IdleS         float64  `json:"idle_s"`
+	Queued        int64    `json:"queued"`
+	Since         string   `json:"since"`
+	Stable        float64  `json:"stable"`
+	TokenCapacity *int64   `json:"token_capacity"`
+	TokensInUse   *float64 `json:"tokens_in_use"`
+	TokensWaiting *float64 `json:"tokens_waiting"`
 }
 
 // LoggingSpec defines model for LoggingSpec.
@@ -473,6 +566,15 @@ type ModelVersionStatus struct {
 	Revision   int64        `json:"revision"`
 	SizeBytes  int64        `json:"size_bytes"`
 	Task       *Task        `json:"task"`
+}
+
+// Phase One phase of a start: fetch, verify, convert, launch, load, canary. ended_at None: running. done/total in bytes, if known.
+type Phase struct {
+	Done      *int64  `json:"done"`
+	EndedAt   *string `json:"ended_at"`
+	Name      string  `json:"name"`
+	StartedAt string  `json:"started_at"`
+	Total     *int64  `json:"total"`
 }
 
 // Problem RFC 9457. type ends in the problem's name, title is constant for it, instance is the request's id.
@@ -583,16 +685,24 @@ type ReplicaList struct {
 type ReplicaPhase string
 
 // ReplicaView A replica as `GET …/replicas` shows it. age_s counts from created_at.
+//
+// phases: of its start. restarts: failed starts of its track in a row. in_flight: requests under way; kv_usage: share of its KV cache in
+// use, 0–1; memory_mib: of its processes. None: its host or engine does not say.
 type ReplicaView struct {
 	AgeS         int64        `json:"age_s"`
 	Devices      []string     `json:"devices"`
 	Host         *string      `json:"host"`
 	ID           string       `json:"id"`
+	InFlight     *int64       `json:"in_flight"`
+	KvUsage      *float64     `json:"kv_usage"`
 	LogTail      []string     `json:"log_tail"`
+	MemoryMib    *int64       `json:"memory_mib"`
 	Message      string       `json:"message"`
 	ModelVersion string       `json:"model_version"`
 	Phase        ReplicaPhase `json:"phase"`
+	Phases       []Phase      `json:"phases"`
 	Reason       *string      `json:"reason"`
+	Restarts     int64        `json:"restarts"`
 	Variant      string       `json:"variant"`
 }
 
@@ -607,6 +717,24 @@ type RolloutSpec struct {
 	Steps     *[]int64 `json:"steps,omitempty"`
 	Strategy  *string  `json:"strategy,omitempty"`
 }
+
+// ScalingDecision How many replicas, since when, and why. message: a sentence with the figures. more_above, fewer_below: the load (requests under way
+// or held) beyond which it would be another count; None: no load would change it.
+type ScalingDecision struct {
+	At         string      `json:"at"`
+	Before     *int64      `json:"before"`
+	FewerBelow *float64    `json:"fewer_below"`
+	Load       *LoadSample `json:"load"`
+	Message    string      `json:"message"`
+	MoreAbove  *float64    `json:"more_above"`
+
+	// Reason What decided a count of replicas.
+	Reason   ScalingReason `json:"reason"`
+	Replicas int64         `json:"replicas"`
+}
+
+// ScalingReason What decided a count of replicas.
+type ScalingReason string
 
 // ScalingSpec defines model for ScalingSpec.
 type ScalingSpec struct {
