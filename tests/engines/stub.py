@@ -5,7 +5,8 @@ It behaves as vLLM does where that matters: it lists its served name and its ins
 in the model directory, so that one version of a model can misbehave while another serves.
 
 A request may steer its own answer: `max_tokens` words come back (default 3), `stub_delay_s` passes before the first,
-`stub_token_delay_s` between them.
+`stub_token_delay_s` between them. A stream goes wrong after `stub_error_after` words as vLLM's do (an error event, then `[DONE]`), after
+`stub_cut_after` by a closed connection, after `stub_stall_after` by silence.
 """
 
 import argparse
@@ -165,7 +166,7 @@ class Engine:
             return
         words = self.words(request)
         if request.get("stream"):
-            await _stream(path, request, words, writer)
+            await _stream(path, request, words, writer, self.options.instance)
             return
         text = "".join([word async for word in words])
         _send(writer, 200, _completion(path, request["model"], text, self.options.instance))
@@ -204,16 +205,18 @@ def _send(writer: asyncio.StreamWriter, status: int, body: dict[str, Any]) -> No
     writer.write(f"HTTP/1.1 {status} Stub\r\ncontent-type: application/json\r\ncontent-length: {len(data)}\r\n\r\n".encode() + data)
 
 
-async def _stream(path: str, request: dict[str, Any], words: AsyncIterator[str], writer: asyncio.StreamWriter) -> None:
+async def _stream(path: str, request: dict[str, Any], words: AsyncIterator[str], writer: asyncio.StreamWriter, instance: str) -> None:
     """Headers leave with the first word, as vLLM's do: until then nothing has been answered."""
     count = 0
     async for word in words:
+        if await _goes_wrong(request, count, writer):
+            return
         if count == 0:
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n")
         count += 1
-        _chunk(writer, f"data: {json.dumps(_delta(path, request['model'], word))}\n\n")
+        _chunk(writer, f"data: {json.dumps(_delta(path, request['model'], word, instance))}\n\n")
         await writer.drain()
-    final = _delta(path, request["model"], "", finish="stop")
+    final = _delta(path, request["model"], "", instance, finish="stop")
     _chunk(writer, f"data: {json.dumps(final)}\n\n")
     if (request.get("stream_options") or {}).get("include_usage"):
         _chunk(writer, f"data: {json.dumps({**final, 'choices': [], 'usage': _usage(count)})}\n\n")
@@ -221,17 +224,33 @@ async def _stream(path: str, request: dict[str, Any], words: AsyncIterator[str],
     writer.write(b"0\r\n\r\n")
 
 
+async def _goes_wrong(request: dict[str, Any], count: int, writer: asyncio.StreamWriter) -> bool:
+    """Whether the stream has ended here, count words in, as the request wishes."""
+    if request.get("stub_error_after") == count:
+        _chunk(writer, f"data: {json.dumps(_error(500, 'EngineCore encountered an issue'))}\n\ndata: [DONE]\n\n")
+        writer.write(b"0\r\n\r\n")
+    elif request.get("stub_cut_after") == count:
+        writer.close()
+        raise ConnectionError("cut, as the request wished")
+    elif request.get("stub_stall_after") == count:
+        await asyncio.sleep(3600)
+    else:
+        return False
+    return True
+
+
 def _chunk(writer: asyncio.StreamWriter, text: str) -> None:
     data = text.encode()
     writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
 
 
-def _delta(path: str, model: str, text: str, finish: str | None = None) -> dict[str, Any]:
+def _delta(path: str, model: str, text: str, instance: str, finish: str | None = None) -> dict[str, Any]:
     chat = path == "/v1/chat/completions"
     choice: dict[str, Any] = {"index": 0, "finish_reason": finish}
     choice |= {"delta": {"role": "assistant", "content": text}} if chat else {"text": text}
     kind = "chat.completion.chunk" if chat else "text_completion"
-    return {"id": "stub-1", "object": kind, "created": int(time.time()), "model": model, "choices": [choice]}
+    base = {"id": "stub-1", "object": kind, "created": int(time.time()), "model": model, "system_fingerprint": instance}
+    return {**base, "choices": [choice]}
 
 
 def _completion(path: str, model: str, text: str, instance: str) -> dict[str, Any]:
