@@ -15,6 +15,7 @@ from fleetform.gateway.rotation import keep_bounded
 from fleetform.gateway.snapshot import Access, Applied, EndpointRoute, PublishResult, RoutingSnapshot, SnapshotUpdate
 from fleetform.gateway.store import SnapshotStore
 from fleetform.settings import Settings
+from fleetform.steps import Step, step
 
 
 class GatewayFeed:
@@ -51,9 +52,12 @@ class GatewayFeed:
         """Store update, then send what differs. Applied says that it is on disk; `report().acked_version` that it is in force."""
         async with self._lock:
             before = self._store.snapshot
+            step(Step.SNAPSHOT_BEFORE)
             result = await asyncio.to_thread(self._store.publish, update)
+            step(Step.SNAPSHOT_STORED)
             if isinstance(result, Applied) and not result.repeated:
                 self._tell(before, self._store.snapshot)
+                step(Step.ADS_TOLD)
                 self._on_change()
             return result
 

@@ -21,6 +21,7 @@ from fleetform.host.fence import Fence
 from fleetform.host.layout import is_replica_id
 from fleetform.host.replicas import Replicas
 from fleetform.host.verifications import Verifications
+from fleetform.steps import Step, step
 
 log = structlog.get_logger(__name__)
 
@@ -42,11 +43,14 @@ class Commands:
             refusal = await self.admit(request.epoch, request.protocol_version)
             if refusal is not None:
                 return refusal
+            step(Step.COMMAND_ADMITTED)
             before = self.fence.answered(request.command_id)
             if before is not None and not self._lost(request.command):
                 return before
             result = await self._do(request)
+            step(Step.COMMAND_DONE)
             await asyncio.to_thread(self.fence.remember, request, result)
+            step(Step.COMMAND_REMEMBERED)
             log.info("command", kind=type(request.command).__name__, epoch=request.epoch, accepted=result.accepted, message=result.message)
             return result
 

@@ -12,6 +12,7 @@ from fleetform.domain.replica import Address, FailureReason, Phase, ProcessIdent
 from fleetform.host import records
 from fleetform.host.layout import Layout
 from fleetform.host.processes import Identity
+from fleetform.steps import Step, step
 
 log = structlog.get_logger(__name__)
 
@@ -99,7 +100,9 @@ def utc_now() -> datetime:
 
 def save(layout: Layout, record: ReplicaRecord) -> None:
     """Write record; on disk when this returns."""
+    step(Step.HOST_RECORD_BEFORE)
     records.write(layout.record(record.replica_id), msgspec.json.encode(record))
+    step(Step.HOST_RECORD_SAVED)
 
 
 def load_all(layout: Layout) -> Iterator[ReplicaRecord]:

@@ -21,6 +21,7 @@ from fleetform.host.probe import NotServing
 from fleetform.host.processes import Identity
 from fleetform.host.record import ReplicaRecord, domain_identity, in_phase, save, utc_now, without_running
 from fleetform.redaction import redact
+from fleetform.steps import Step, step
 
 LOG_TAIL_LINES = 50
 KILL_AFTER_S = SHUTDOWN_TIMEOUT_S + 5
@@ -88,7 +89,9 @@ class Replica:
             if self.record.failure is None and self.record.drain_until is None:
                 await self._run()
             elif self.record.failure is None:
+                step(Step.DRAIN_BEFORE)
                 await ending.drained(self.host.proxy, self.record)
+                step(Step.DRAINED)
         except (Failed, NotServing) as failed:
             await self._failed(failed.reason, failed.message)
         except Exception as error:
@@ -161,6 +164,7 @@ class Replica:
     def _record_process(self, identity: Identity) -> None:
         self.record = msgspec.structs.replace(self.record, process=domain_identity(identity))
         save(self.host.layout, self.record)
+        step(Step.PROCESS_RECORDED)
 
     async def _prove(self, identity: Identity, end: "asyncio.Future[Exit]") -> None:
         """Until it has proved that it serves what was asked for. Failed when it ends, takes too long, or is somebody else."""
@@ -206,9 +210,13 @@ class Replica:
         """The whole group gone, device memory back, socket and scratch removed; then it is `exited`."""
         replica_id, identity = self.record.replica_id, self.record.identity
         if identity is not None:
+            step(Step.END_BEFORE)
             await self._end_group(identity)
+            step(Step.GROUP_GONE)
             await self._await_memory()
+        step(Step.CLEAN_BEFORE)
         await asyncio.to_thread(ending.clean, self.host.layout, replica_id)
+        step(Step.CLEANED)
         self.host.artifacts.unpin(self.record.start.track.manifest.digest, replica_id)
         code = self.exit.code if self.exit is not None else None
         await self._update(state=HostReplicaState.EXITED, exit_code=code, phases=without_running(self.record.phases, utc_now()))

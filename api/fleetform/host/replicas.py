@@ -10,6 +10,7 @@ from fleetform.host.layout import is_replica_id
 from fleetform.host.parts import Host
 from fleetform.host.record import ReplicaRecord, load_all, save
 from fleetform.host.replica import Replica
+from fleetform.steps import Step, step
 
 LOG_CHECK_S = 5.0
 DEVICE_CHECK_S = 10.0
@@ -62,7 +63,9 @@ class Replicas:
         if replica is not None:
             await replica.let_go()
             del self.replicas[command.replica_id]
+            step(Step.HOST_FORGET_BEFORE)
             await asyncio.to_thread(records.remove, self.host.layout.record(command.replica_id))
+            step(Step.FORGOTTEN)
             self.host.board.remove_replica(command.replica_id)
         return "forgotten"
 

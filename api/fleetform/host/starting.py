@@ -15,6 +15,7 @@ from fleetform.host.layout import Layout
 from fleetform.host.probe import NotServing
 from fleetform.host.processes import Identity
 from fleetform.host.record import ReplicaRecord
+from fleetform.steps import Step, step
 
 
 def choose_address(layout: Layout, adapter: Adapter, replica_id: str) -> Address:
@@ -40,7 +41,10 @@ def spawn(layout: Layout, adapter: Adapter, record: ReplicaRecord, model_dir: Pa
             # A socket left by a dead engine makes the next one fail with "Address already in use".
             Path(plan.address.path).unlink(missing_ok=True)
         env = clean_environment(plan) | adapter.env(plan)
-        return launch(adapter.argv(plan), env, work, layout.log(replica_id), on_process, confined=True)
+        step(Step.SPAWN_BEFORE)
+        identity = launch(adapter.argv(plan), env, work, layout.log(replica_id), on_process, confined=True)
+        step(Step.SPAWNED)
+        return identity
 
 
 async def prove(
@@ -59,8 +63,10 @@ async def prove(
         if not adapter.speaks_openai:
             return
         await on_canary()
+        step(Step.CANARY_BEFORE)
         await probe.check_names(http, start.served_name, f"ff-{start.nonce}")
         await probe.check_canary(http, start.served_name, start.track.manifest.task)
+        step(Step.CANARY_PASSED)
 
 
 def _plan(layout: Layout, record: ReplicaRecord, model_dir: Path) -> Launch:

@@ -12,7 +12,17 @@ import structlog
 from fleetform.domain.conditions import ConditionType, Reason, same_but_time, with_condition
 from fleetform.domain.endpoint import EndpointStatus
 from fleetform.domain.events import NewEvent
-from fleetform.domain.protocol import PROTOCOL_VERSION, Command, CommandRequest, ForgetReplica, HostReplica, HostReplicaState, StartReplica
+from fleetform.domain.protocol import (
+    PROTOCOL_VERSION,
+    Command,
+    CommandRequest,
+    ForgetReplica,
+    HostReplica,
+    HostReplicaState,
+    StartReplica,
+    StopReplica,
+    VerifyArtifact,
+)
 from fleetform.domain.replica import FailureReason
 from fleetform.drivers.base import Members, Pending, Refused
 from fleetform.errors import AppError, NotLeader, TemporaryError
@@ -39,6 +49,7 @@ from fleetform.reconciler.deps import SHARD, Deps
 from fleetform.reconciler.outcome import Done, InProgress, Outcome
 from fleetform.reconciler.publisher import Publisher
 from fleetform.reconciler.sight import Sight
+from fleetform.steps import Step, step
 from fleetform.store import fleet, recording
 from fleetform.store.fleet import EndpointFacts
 from fleetform.store.recording import Changes, NewReplica
@@ -121,7 +132,9 @@ class EndpointLoop:
             if not isinstance(action, Reserve):
                 actions.append(action)
                 continue
+            step(Step.RESERVE_BEFORE)
             grant = await self._deps.driver.reserve(action.replica.replica_id, action.shape, action.replica.members[0])
+            step(Step.RESERVED)
             match grant:
                 case Members():
                     replica = msgspec.structs.replace(action.replica, members=grant.members)
@@ -165,7 +178,9 @@ class EndpointLoop:
                     self._publisher.forget(key)
                     self.keys.pop(key, None)
                 case Release() | Drop():
+                    step(Step.RELEASE_BEFORE)
                     await self._deps.driver.release(action.replica_id)
+                    step(Step.RELEASED)
                 case Start() | Stop() | Forget():
                     try:
                         await self._send(action.host, action.command_id, action.command)
@@ -180,7 +195,10 @@ class EndpointLoop:
 
     async def _send(self, host: str, command_id: str, command: Command) -> None:
         request = CommandRequest(protocol_version=PROTOCOL_VERSION, epoch=self._epoch, command_id=command_id, command=command)
+        before, sent = _steps_of(command)
+        step(before)
         result = await self._deps.driver.command(host, request)
+        step(sent)
         log.info("command", host=host, command=command_id, accepted=result.accepted, repeated=result.repeated)
         if not isinstance(command, StartReplica):
             return
@@ -270,6 +288,19 @@ def changes_of(facts: EndpointFacts, made: Plan) -> Changes | None:
         next_at=made.next_at,
         tombstone=tombstone,
     )
+
+
+def _steps_of(command: Command) -> tuple[Step, Step]:
+    """The steps before and after a command is sent."""
+    match command:
+        case StartReplica():
+            return Step.START_BEFORE, Step.START_SENT
+        case StopReplica():
+            return Step.STOP_BEFORE, Step.STOP_SENT
+        case ForgetReplica():
+            return Step.FORGET_BEFORE, Step.FORGET_SENT
+        case VerifyArtifact():
+            return Step.VERIFY_BEFORE, Step.VERIFY_SENT
 
 
 def _same_status(a: EndpointStatus, b: EndpointStatus) -> bool:

@@ -24,6 +24,7 @@ from fleetform.gateway.snapshot import (
     problems,
 )
 from fleetform.planner.model import Published
+from fleetform.steps import Step, step
 
 log = structlog.get_logger(__name__)
 RETRY_S = 0.5
@@ -165,7 +166,9 @@ class Publisher:
             remove=tuple(key for key, route in routes.items() if route is None),
             access=access,
         )
+        step(Step.PUBLISH_BEFORE)
         result = await self._driver.publish(host, update)
+        step(Step.PUBLISHED)
         match result:
             case Applied():
                 gateway.base = version

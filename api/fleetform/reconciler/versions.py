@@ -8,6 +8,7 @@ from fleetform.planner.model import VersionObserved
 from fleetform.reconciler.deps import SHARD, Deps
 from fleetform.reconciler.outcome import Done, Outcome, TemporaryFailure
 from fleetform.reconciler.sight import Sight
+from fleetform.steps import Step, step
 from fleetform.store import fleet, recording
 
 log = structlog.get_logger(__name__)
@@ -39,7 +40,9 @@ class VersionLoop:
         request = CommandRequest(
             protocol_version=PROTOCOL_VERSION, epoch=self._epoch, command_id=made.verify.command_id, command=made.verify.command
         )
+        step(Step.VERIFY_BEFORE)
         result = await self._deps.driver.command(made.verify.host, request)
+        step(Step.VERIFY_SENT)
         if result.accepted:
             return Done(), []
         return TemporaryFailure(reason="VerifyRefused", message=result.message), []

@@ -16,6 +16,7 @@ from piccolo.engine.postgres import PostgresEngine
 from piccolo.querystring import QueryString
 
 from fleetform.errors import DatabaseAway, SetupError
+from fleetform.steps import Step, step
 from fleetform.store.tables import TABLES, ProjectRow
 
 T = TypeVar("T")
@@ -136,8 +137,10 @@ def current() -> Engine:
 
 
 @contextlib.asynccontextmanager
-async def transaction() -> AsyncIterator[None]:
+async def transaction(written: Step | None = None, committed: Step | None = None) -> AsyncIterator[None]:
     """Everything inside is done or nothing is. Not to be nested, and not to be shared with other tasks.
+
+    written, committed: the steps that are passed just before and just after COMMIT.
 
     DatabaseAway when the connection is lost, also when only the reply to COMMIT is: then the outcome is not known. Whatever happens,
     the connection goes back to the pool or is cut, and the context is as before.
@@ -158,8 +161,12 @@ async def transaction() -> AsyncIterator[None]:
         except Exception:
             clean = await _rolled_back(connection)
             raise
+        if written is not None:
+            step(written)
         with away():
             await _commit(connection)
+        if committed is not None:
+            step(committed)
         clean = True
     finally:
         engine.current_transaction.reset(token)

@@ -9,6 +9,7 @@ from fleetform.domain.conditions import ConditionType, Reason, condition
 from fleetform.domain.endpoint import EffectiveEndpoint, Endpoint, EndpointSpec, EndpointStatus, effective
 from fleetform.domain.rollout import RolloutState
 from fleetform.errors import InUse, NotFound, Protected
+from fleetform.steps import Step
 from fleetform.store import changes, database, events, projects, quotas, references, specs
 from fleetform.store.tables import EndpointRow
 from fleetform.store.writing import Page, Precondition, Written, cursor_of, key_of, size
@@ -30,7 +31,7 @@ async def put(project: str, name: str, spec: EndpointSpec, precondition: Precond
 
     NotFound without the project; Stale; InUse while it is torn down; InvalidSpec for what does not exist or does not fit; QuotaExceeded.
     """
-    async with database.transaction():
+    async with database.transaction(Step.PUT_WRITTEN, Step.PUT_COMMITTED):
         row = await _lock(project, name)
         precondition.check(specs.generation(row))
         if row is not None and row["deleting_at"] is not None:
@@ -55,7 +56,7 @@ async def put(project: str, name: str, spec: EndpointSpec, precondition: Precond
 
 async def delete(project: str, name: str, precondition: Precondition, now: datetime) -> Endpoint:
     """Begin to tear the endpoint down: its booking ends now, what runs is drained. Again: nothing. NotFound, Stale, Protected."""
-    async with database.transaction():
+    async with database.transaction(Step.DELETE_WRITTEN, Step.DELETE_COMMITTED):
         row = await _lock(project, name)
         if row is None:
             raise _missing(project, name)

@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 
 from fleetform.errors import NotLeader
+from fleetform.steps import Step, step
 from fleetform.store.database import CONNECT_TIMEOUT_S, away, rows
 
 TTL_S = 15
@@ -28,7 +29,9 @@ class Claim:
     async def take(self) -> bool:
         """True when this server leads now, with a new epoch: the holder before it has died, given up, or let its lease run out."""
         locked = await self._lock()
+        step(Step.LEASE_BEFORE_TAKE)
         found = await rows(_TAKE, self.shard, self.holder, float(TTL_S), locked)
+        step(Step.LEASE_TAKEN)
         if not found:
             return False
         self.epoch = found[0]["epoch"]
@@ -37,7 +40,9 @@ class Claim:
     async def renew(self) -> bool:
         """False when another server leads. Gets the session lock too, where taking over went without."""
         await self._lock()
+        step(Step.LEASE_BEFORE_RENEW)
         found = await rows(_RENEW, float(TTL_S), self.shard, self.holder, self.epoch)
+        step(Step.LEASE_RENEWED)
         return bool(found)
 
     async def give_up(self) -> None:

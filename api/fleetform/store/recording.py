@@ -17,6 +17,7 @@ from fleetform.domain.replica import Replica
 from fleetform.domain.rollout import RolloutState
 from fleetform.domain.scaling import ScalingDecision
 from fleetform.errors import TemporaryError
+from fleetform.steps import Step
 from fleetform.store import changes, endpoints, lease, models, quotas
 from fleetform.store.database import decode, encode, rows, transaction
 from fleetform.store.fleet import EndpointFacts
@@ -65,7 +66,7 @@ async def record(facts: EndpointFacts, new: Changes, shard: str, epoch: int, now
     """
     desired = facts.desired
     try:
-        async with transaction():
+        async with transaction(Step.RECORD_WRITTEN, Step.RECORD_COMMITTED):
             await lease.guard(shard, epoch)
             await _write_endpoint(facts, new, now)
             await _reserve(facts, new.reserved)
@@ -153,14 +154,14 @@ async def _write_events(uid: str, project: str, generation: int, events: Sequenc
 
 async def record_verified(uid: str, manifest: Manifest, shard: str, epoch: int, now: datetime) -> None:
     """Freeze a model version's manifest, once. NotLeader when the shard has another leader."""
-    async with transaction():
+    async with transaction(Step.VERDICT_WRITTEN, Step.VERDICT_COMMITTED):
         await lease.guard(shard, epoch)
         await models.set_verified(uid, manifest, now)
 
 
 async def record_refused(uid: str, reason: Reason, message: str, shard: str, epoch: int, now: datetime) -> None:
     """Refuse a model version for good, once. NotLeader when the shard has another leader."""
-    async with transaction():
+    async with transaction(Step.VERDICT_WRITTEN, Step.VERDICT_COMMITTED):
         await lease.guard(shard, epoch)
         await models.set_refused(uid, reason, message, now)
 
