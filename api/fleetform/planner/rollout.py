@@ -96,6 +96,11 @@ def advanced(
     return msgspec.structs.replace(state, step=state.step + 1, step_at=None, in_force=in_force), None
 
 
+def is_moving(state: RolloutState | None) -> bool:
+    """True while traffic is on its way to another split: the number of replicas then never goes down."""
+    return state is not None and bool(state.old) and not state.settled
+
+
 def step_ends(state: RolloutState, effective: EffectiveEndpoint) -> datetime | None:
     """When the hold of the current step is over; None when no step is held."""
     if state.settled or state.step_at is None or state.step < 0 or state.step == len(state.steps) - 1:
