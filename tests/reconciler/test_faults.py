@@ -13,7 +13,6 @@ from fleetform.domain.project import QuotaSpec
 from fleetform.domain.protocol import PROTOCOL_VERSION, CommandRequest, ForgetReplica
 from fleetform.drivers.pretended import Fault, Script
 from fleetform.errors import NotLeader
-from fleetform.reconciler import endpoints as endpoint_loop
 from fleetform.store import database, endpoints, events, fleet, quotas, recording
 from fleetform.store.recording import Changes, Overtaken
 from fleetform.store.writing import ANY
@@ -194,39 +193,6 @@ async def test_a_plan_for_a_spec_that_has_changed_since_is_not_written(store: st
         await region.apply(request_timeout_s=9)
         with pytest.raises(Overtaken):
             await recording.record(facts, Changes(booked=7), "default", epoch, region.now)
-
-
-async def test_an_endpoint_that_meets_a_bug_says_so_and_the_others_are_looked_after(
-    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = endpoint_loop.plan
-
-    def planned(desired: Any, observed: Any, now: Any) -> Any:
-        if desired.name == "poison":
-            raise ZeroDivisionError("a bug")
-        return real(desired, observed, now)
-
-    async with a_region(tmp_path, store) as region:
-        monkeypatch.setattr(endpoint_loop, "plan", planned)
-        region.start()
-        await region.register("v1")
-        await region.apply("poison")
-        await region.apply("healthy")
-        assert (await region.settled("healthy")).status.ready
-
-        async def told() -> bool:
-            found = await endpoints.get("acme", "poison")
-            held = condition(found.status.conditions, ConditionType.PROGRESSING)
-            return held is not None and "ZeroDivisionError" in held.message
-
-        await region.until("the bug is shown", told)
-        monkeypatch.setattr(endpoint_loop, "plan", real)
-
-        async def recovers() -> bool:
-            region.pass_time(30)
-            return (await endpoints.get("acme", "poison")).status.ready
-
-        await region.until("it recovers by itself", recovers)
 
 
 async def test_without_quota_for_a_surge_the_old_version_serves_on(store: str, tmp_path: Path) -> None:
