@@ -26,7 +26,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     database_url None: the embedded PostgreSQL of this home. cpu_millis, memory_mib None: what the machine has (cpu overcommitted
     four times, so that a two-core machine can hold old, new and an embedding engine). start_timeout_s: how long an engine may take to
-    be ready, beside the transfer of its artifact.
+    be ready, beside the transfer of its artifact. hold_requests, hold_mib: how many requests, and bytes of them, wait for a replica.
     """
 
     home: Path
@@ -43,6 +43,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cpu_millis: int | None = None
     memory_mib: int | None = None
     max_body_mib: int = 16
+    hold_requests: int = 1000
+    hold_mib: int = 256
     start_timeout_s: int = 600
     log_level: str = "info"
 
@@ -80,6 +82,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def activator_socket(self) -> Path:
         return self.run / "act.sock"
+
+    @property
+    def waiting_socket(self) -> Path:
+        """Where the activator tells the host worker what waits."""
+        return self.run / "wait.sock"
 
     @property
     def envoy_admin_socket(self) -> Path:
@@ -126,6 +133,8 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         cpu_millis=_number(environ, "FLEETFORM_CPU_MILLIS"),
         memory_mib=_number(environ, "FLEETFORM_MEMORY_MIB"),
         max_body_mib=_number(environ, "FLEETFORM_MAX_BODY_MIB") or 16,
+        hold_requests=_number(environ, "FLEETFORM_HOLD_REQUESTS") or 1000,
+        hold_mib=_number(environ, "FLEETFORM_HOLD_MIB") or 256,
         start_timeout_s=_number(environ, "FLEETFORM_START_TIMEOUT_S") or 600,
         log_level=environ.get("FLEETFORM_LOG_LEVEL") or "info",
     )

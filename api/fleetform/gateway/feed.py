@@ -14,6 +14,7 @@ from fleetform.gateway.resources import TYPE_ASSIGNMENT, TYPE_CLUSTER, assignmen
 from fleetform.gateway.rotation import keep_bounded
 from fleetform.gateway.snapshot import Access, Applied, EndpointRoute, PublishResult, RoutingSnapshot, SnapshotUpdate
 from fleetform.gateway.store import SnapshotStore
+from fleetform.gateway.waiting import WaitingRoom
 from fleetform.settings import Settings
 from fleetform.steps import Step, step
 
@@ -32,12 +33,14 @@ class GatewayFeed:
         self._lock = asyncio.Lock()
         self._versions: deque[tuple[int, int]] = deque()
         self._acked_version = 0
+        self.waiting = WaitingRoom(settings.waiting_socket, self._in_force, on_change)
         self._rotation: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Serve what is stored, at once."""
         stored = self._store.snapshot
         await self._ads.start()
+        await self.waiting.start()
         self._tell(RoutingSnapshot(), stored)
         self._rotation = asyncio.create_task(keep_bounded(self._settings))
 
@@ -45,6 +48,7 @@ class GatewayFeed:
         """Close the stream and the files. Envoy goes on with what it has."""
         if self._rotation is not None:
             self._rotation.cancel()
+        await self.waiting.stop()
         await self._ads.stop()
         self._store.close()
 
@@ -59,6 +63,7 @@ class GatewayFeed:
                 self._tell(before, self._store.snapshot)
                 step(Step.ADS_TOLD)
                 self._on_change()
+                self.waiting.tell()
             return result
 
     def report(self) -> GatewayReport:
@@ -71,6 +76,7 @@ class GatewayFeed:
             acked_version=self._acked_version,
             proxy_alive=self.connected > 0,
             rejected=self._ads.rejected(),
+            waiting=self.waiting.counts(),
         )
 
     @property
@@ -111,6 +117,11 @@ class GatewayFeed:
     def _noticed(self) -> None:
         self._count_acknowledged()
         self._on_change()
+        self.waiting.tell()
+
+    def _in_force(self) -> tuple[int, int]:
+        """The stored version, and the acknowledged one."""
+        return self._store.snapshot.version, self._acked_version
 
     def _count_acknowledged(self) -> None:
         acknowledged = self._ads.acknowledged()

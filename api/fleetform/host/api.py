@@ -41,8 +41,12 @@ async def command(data: CommandRequest, commands: Commands) -> Response[CommandR
 
 @get("/v1/observe")
 async def observe(
-    board: Board, since: Annotated[int, Parameter(ge=0)] = 0, wait_s: Annotated[float, Parameter(ge=0, le=WAIT_MAX_S)] = 0
+    board: Board,
+    feed: GatewayFeed,
+    since: Annotated[int, Parameter(ge=0)] = 0,
+    wait_s: Annotated[float, Parameter(ge=0, le=WAIT_MAX_S)] = 0,
 ) -> HostReport:
+    feed.waiting.heard_server()
     return await board.observe(since, wait_s)
 
 
