@@ -15,6 +15,12 @@ _SECRETS = (
     (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/:@]+:[^\s/@]+@"), r"\1[redacted]@"),
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*"), "[redacted key]"),
 )
+LEAK_FORMS = (
+    r"(^|[^A-Za-z0-9_-])((hf_|ghp_|github_pat_|xox[bp]-)[A-Za-z0-9_-]{8,}|(AKIA|ASIA)[A-Z0-9]{12,})"
+    r"|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+)
+"""What is a secret by its form alone, whatever word stands before it; as Python and as PostgreSQL understand it."""
+
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
 

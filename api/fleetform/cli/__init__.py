@@ -31,6 +31,7 @@ COMMANDS: dict[str, Entry] = {
     "status": Entry("fleetform.cli.status:status", "What runs on this machine"),
     "server": Entry("fleetform.cli.server:server", "Run the control API and the reconciler"),
     "host": Entry("fleetform.cli.host:host", "Run the host process of this machine"),
+    "fleetcheck": Entry("fleetform.cli.fleetcheck:fleetcheck", "Whether rows, engines and routes agree (on the server's machine)"),
     "admin-token": Entry("fleetform.cli.admin_token:admin_token", "Make a region administrator's token (on the server's machine)"),
     "model": Entry("fleetform.cli.model:model", "Register and list model versions"),
     "endpoint": Entry("fleetform.cli.endpoint:endpoint", "Create, change, watch and delete endpoints"),
