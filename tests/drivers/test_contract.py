@@ -177,6 +177,22 @@ async def test_updates_of_the_snapshot_follow_each_other(case: Case) -> None:
             pass
 
 
+async def test_one_replica_can_be_asked_for(case: Case) -> None:
+    assert await case.driver.replica(case.host, "r1") is None
+    await case.send(case.start("r1"), "start-r1")
+    serving = await case.replica(S.SERVING)
+    found = await case.driver.replica(case.host, "r1")
+    assert found is not None
+    assert (found.replica_id, found.state, found.members, found.address) == ("r1", S.SERVING, serving.members, serving.address)
+
+
+async def test_the_load_names_its_host(case: Case) -> None:
+    """What has not been measured is not told: neither host has a proxy that was looked at, or an engine that says something."""
+    load = await case.driver.load(case.host)
+    assert load.host == case.host
+    assert load.gateway is None or (load.gateway.endpoints, load.gateway.replicas) == ((), ())
+
+
 async def test_the_log_of_an_engine_can_be_read(case: Case) -> None:
     await case.send(case.start("r1"), "start-r1")
     await case.replica(S.SERVING)

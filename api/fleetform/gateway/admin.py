@@ -1,23 +1,77 @@
 """Questions to Envoy's admin interface, over its Unix socket."""
 
 import asyncio
-import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
+
+from fleetform.domain.replica import Address, Loopback, Unix
 
 _DEADLINE_S = 5
+_CLUSTER_STATS = r"^cluster\..*\.upstream_rq_(active|total)$"
+_GAUGE = re.compile(rb"::rq_(active|total)::(\d+)\n")
+
+
+class Count(NamedTuple):
+    """Requests at a cluster or at one of its hosts: under way now, and begun since Envoy knows of it."""
+
+    active: int
+    total: int
+
+
+def address_text(address: Address) -> str:
+    """How Envoy names a host at that address; empty when it cannot be one of this machine's."""
+    match address:
+        case Unix(path=path):
+            return path
+        case Loopback(port=port):
+            return f"127.0.0.1:{port}"
+        case _:
+            return ""
 
 
 async def in_flight(admin_socket: Path, clusters: list[str]) -> dict[str, dict[str, int]]:
     """Cluster → address → requests that Envoy has under way there. OSError when Envoy does not answer within five seconds."""
-    pattern = "^(" + "|".join(re.escape(name) for name in clusters) + ")$"
-    body = await _ask(admin_socket, "GET", f"/clusters?format=json&filter={_quoted(pattern)}")
-    counts: dict[str, dict[str, int]] = {}
-    for status in json.loads(body).get("cluster_statuses", []):
-        hosts = {_address(host): _active(host) for host in status.get("host_statuses", [])}
-        counts[status["name"]] = hosts
-    return counts
+    found = await host_counts(admin_socket, clusters)
+    return {cluster: {address: count.active for address, count in hosts.items()} for cluster, hosts in found.items()}
+
+
+async def cluster_counts(admin_socket: Path) -> dict[str, Count]:
+    """Every cluster that has ever had a request. 3 ms of Envoy's main thread at 1,000 clusters, where asking for their hosts takes 16.
+
+    OSError as for `in_flight`.
+    """
+    body = await _ask(admin_socket, "GET", f"/stats?usedonly&filter={_quoted(_CLUSTER_STATS)}")
+    found: dict[str, dict[str, int]] = {}
+    for line in body.decode().splitlines():
+        name, _, value = line.rpartition(": ")
+        cluster, _, stat = name.removeprefix("cluster.").rpartition(".")
+        found.setdefault(cluster, {})[stat] = int(value)
+    return {name: Count(active=s.get("upstream_rq_active", 0), total=s.get("upstream_rq_total", 0)) for name, s in found.items()}
+
+
+async def host_counts(admin_socket: Path, clusters: Iterable[str] | None = None) -> dict[str, dict[str, Count]]:
+    """Cluster → address → counts, of some clusters or of all. Addresses are as in `address_text`. OSError as above."""
+    target = "/clusters"
+    if clusters is not None:
+        target += "?filter=" + _quoted("^(" + "|".join(re.escape(name) for name in clusters) + ")$")
+    return _hosts(await _ask(admin_socket, "GET", target))
+
+
+def _hosts(text: bytes) -> dict[str, dict[str, Count]]:
+    """Out of lines like `p1/chat::/run/r-1.sock::rq_active::2`; of each host the active ones come before the total."""
+    found: dict[str, dict[str, Count]] = {}
+    active = 0
+    for match in _GAUGE.finditer(text):
+        value = int(match[2])
+        if match[1] == b"active":
+            active = value
+            continue
+        line = text[text.rfind(b"\n", 0, match.start()) + 1 : match.start()].decode()
+        cluster, _, address = line.partition("::")
+        found.setdefault(cluster, {})[address] = Count(active=active, total=value)
+    return found
 
 
 async def reopen_logs(admin_socket: Path) -> None:
@@ -27,19 +81,6 @@ async def reopen_logs(admin_socket: Path) -> None:
 
 def _quoted(text: str) -> str:
     return "".join(c if c.isalnum() or c in "-._~" else f"%{ord(c):02X}" for c in text)
-
-
-def _address(host: dict[str, Any]) -> str:
-    """A socket's path, or `127.0.0.1:port`."""
-    address = host["address"]
-    if "pipe" in address:
-        return str(address["pipe"]["path"])
-    return f"{address['socket_address']['address']}:{address['socket_address']['port_value']}"
-
-
-def _active(host: dict[str, Any]) -> int:
-    """Envoy leaves a value of 0 out."""
-    return next((int(stat.get("value", 0)) for stat in host["stats"] if stat["name"] == "rq_active"), 0)
 
 
 async def _ask(admin_socket: Path, method: str, target: str) -> bytes:

@@ -2,10 +2,9 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from fleetform.domain.protocol import GatewayReport
-from fleetform.domain.replica import Address, Loopback, Unix
 from fleetform.gateway import admin
 from fleetform.gateway.ads import AdsServer
 from fleetform.gateway.delta import Resource, resource
@@ -80,6 +79,11 @@ class GatewayFeed:
         )
 
     @property
+    def routes(self) -> Mapping[str, EndpointRoute]:
+        """What is routed now, by key."""
+        return self._store.snapshot.routes
+
+    @property
     def connected(self) -> int:
         """How many Envoys are connected and have been told everything at least once."""
         return self._ads.connected
@@ -93,7 +97,7 @@ class GatewayFeed:
         counts = (await admin.in_flight(self._settings.envoy_admin_socket, [key])).get(key, {})
         route = self._store.snapshot.routes.get(key)
         targets = [target for track in route.tracks for target in track.targets] if route else []
-        return {t.replica_id: counts.get(_text(t.address), 0) for t in targets if t.replica_id in wanted}
+        return {t.replica_id: counts.get(admin.address_text(t.address), 0) for t in targets if t.replica_id in wanted}
 
     def _tell(self, before: RoutingSnapshot, after: RoutingSnapshot) -> None:
         if after.access is None:
@@ -134,13 +138,3 @@ def _access_resources(access: Access) -> list[Resource]:
         resource(TYPE_FILTER, JWT_FILTER, jwt_filter(access)),
         resource(TYPE_FILTER, REVOKED_FILTER, revoked_filter(access)),
     ]
-
-
-def _text(address: Address) -> str:
-    match address:
-        case Unix(path=path):
-            return path
-        case Loopback(port=port):
-            return f"127.0.0.1:{port}"
-        case _:
-            return ""

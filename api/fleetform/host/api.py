@@ -2,6 +2,8 @@
 
 POST /v1/commands            CommandRequest → CommandResult, or 409 HostRefusal
 GET  /v1/observe             ?since=N&wait_s=S → HostReport
+GET  /v1/load                → HostLoad
+GET  /v1/replicas/{id}       → HostReplica, or 404
 GET  /v1/replicas/{id}/log   ?lines=N → LogText
 POST /v1/gateway/snapshot    SnapshotUpdate → PublishResult, or 409 HostRefusal
 POST /v1/shutdown            stop every engine; answers when all have exited
@@ -16,12 +18,14 @@ import msgspec
 import structlog
 from litestar import Litestar, Request, Response, get, post
 from litestar.di import Provide
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, NotFoundException
 from litestar.params import Parameter
 
-from fleetform.domain.protocol import CommandRequest, CommandResult, HostRefusal, HostReport, LogText
+from fleetform.domain.load import HostLoad
+from fleetform.domain.protocol import CommandRequest, CommandResult, HostRefusal, HostReplica, HostReport, LogText
 from fleetform.gateway.feed import GatewayFeed
 from fleetform.gateway.snapshot import PublishResult, SnapshotUpdate
+from fleetform.gateway.telemetry import Telemetry
 from fleetform.host.board import Board
 from fleetform.host.commands import Commands
 from fleetform.host.replicas import Replicas
@@ -50,6 +54,19 @@ async def observe(
     return await board.observe(since, wait_s)
 
 
+@get("/v1/load")
+async def load(board: Board, telemetry: Telemetry) -> HostLoad:
+    return HostLoad(host=board.capacity.host, gateway=telemetry.sampler.load())
+
+
+@get("/v1/replicas/{replica_id:str}")
+async def replica(replica_id: str, replicas: Replicas) -> HostReplica:
+    found = await replicas.shown(replica_id)
+    if found is None:
+        raise NotFoundException(detail=f"no replica {replica_id} is known here")
+    return found
+
+
 @get("/v1/replicas/{replica_id:str}/log", sync_to_thread=True)
 def replica_log(replica_id: str, replicas: Replicas, lines: Annotated[int, Parameter(ge=1, le=LOG_LINES_MAX)] = 200) -> LogText:
     return LogText(replica_id=replica_id, lines=replicas.log_lines(replica_id, lines))
@@ -73,11 +90,11 @@ async def health() -> dict[str, str]:
     return {"status": "ok"}
 
 
-def make_app(board: Board, commands: Commands, replicas: Replicas, feed: GatewayFeed) -> Litestar:
+def make_app(board: Board, commands: Commands, replicas: Replicas, feed: GatewayFeed, telemetry: Telemetry) -> Litestar:
     """The worker's API over its parts."""
-    parts = {"board": board, "commands": commands, "replicas": replicas, "feed": feed}
+    parts = {"board": board, "commands": commands, "replicas": replicas, "feed": feed, "telemetry": telemetry}
     return Litestar(
-        [command, observe, replica_log, snapshot, shutdown, health],
+        [command, observe, load, replica, replica_log, snapshot, shutdown, health],
         dependencies={name: _always(part) for name, part in parts.items()},
         exception_handlers={HTTPException: _http_error, Exception: _bug},
         logging_config=None,

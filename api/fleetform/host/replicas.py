@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import time
 
-from fleetform.domain.protocol import ForgetReplica, StartReplica, StopReplica
+import msgspec
+
+from fleetform.domain.protocol import ForgetReplica, HostReplica, StartReplica, StopReplica
 from fleetform.host import logs, records
 from fleetform.host.layout import is_replica_id
 from fleetform.host.parts import Host
@@ -83,6 +85,17 @@ class Replicas:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
         await asyncio.gather(*(replica.let_go() for replica in self.replicas.values()))
+
+    async def shown(self, replica_id: str) -> HostReplica | None:
+        """One replica as it is now, with what the proxy has under way to it; None when it is not known here."""
+        shown = self.host.board.replicas.get(replica_id)
+        found = self.replicas.get(replica_id)
+        if shown is None or found is None:
+            return None
+        in_flight: dict[str, int] = {}
+        with contextlib.suppress(OSError):  # a proxy that does not answer leaves the number out
+            in_flight = await self.host.proxy.in_flight(found.record.route_key, [replica_id])
+        return msgspec.structs.replace(shown, in_flight=in_flight.get(replica_id))
 
     def log_lines(self, replica_id: str, lines: int) -> tuple[str, ...]:
         """The end of its log, redacted; also for a while after it was forgotten. Empty when there is none."""

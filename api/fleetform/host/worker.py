@@ -21,6 +21,7 @@ from fleetform import logs
 from fleetform import settings as configuration
 from fleetform.errors import SetupError
 from fleetform.gateway.feed import GatewayFeed
+from fleetform.gateway.telemetry import Telemetry
 from fleetform.host import ledger, records
 from fleetform.host.api import make_app
 from fleetform.host.artifacts.cache import ArtifactCache
@@ -58,20 +59,23 @@ async def serve(settings: Settings, layout: Layout) -> None:
     board = Board(machine.capacity)
     feed = GatewayFeed(settings, on_change=board.touch)
     board.gateway = feed.report
+    telemetry = Telemetry(settings, lambda: feed.routes)
     artifacts = ArtifactCache(layout.cache)
     replicas = Replicas(Host(layout=layout, board=board, ledger=machine, artifacts=artifacts, proxy=FeedProxy(feed)))
     verifications = Verifications(board, artifacts)
     commands = Commands(Fence(layout), board, replicas, verifications)
     await feed.start()
+    telemetry.start()
     replicas.adopt()
     guard = asyncio.create_task(keep_supervisor(layout))
     try:
-        await _answer(settings.host_socket, make_app(board, commands, replicas, feed), stop)
+        await _answer(settings.host_socket, make_app(board, commands, replicas, feed, telemetry), stop)
     finally:
         guard.cancel()
         await replicas.let_go()
         await verifications.stop()
         await artifacts.close()
+        await telemetry.stop()
         await feed.stop()
         log.info("worker_stopped")
 
