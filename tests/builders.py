@@ -2,7 +2,8 @@
 
 from datetime import UTC, datetime
 
-from fleetform.domain.endpoint import EffectiveEndpoint, EffectiveVariant
+from fleetform.domain.endpoint import EffectiveEndpoint, EffectiveSlo, EffectiveVariant
+from fleetform.domain.load import Histogram, TrackWindow, cell_of
 from fleetform.domain.machine import Device, HostCapacity, Shape
 from fleetform.domain.model import Manifest, ManifestFile, ModelFormat, Task
 from fleetform.domain.protocol import StartReplica
@@ -37,6 +38,8 @@ def effective_endpoint(
     bake_s: int = 600,
     request_timeout_s: int = 300,
     retry: str = "",
+    strategy: str = "surge",
+    slo: EffectiveSlo | None = None,
 ) -> EffectiveEndpoint:
     """weights: variant → percent; variant `v1` serves model version `m:v1`."""
     variants = {
@@ -53,13 +56,32 @@ def effective_endpoint(
         target_concurrency=8,
         idle_s=300,
         request_timeout_s=request_timeout_s,
-        strategy="surge",
+        strategy=strategy,
         steps=steps,
         step_hold_s=step_hold_s,
         bake_s=bake_s,
         retry=retry,
         logging_content="redacted",
+        slo=slo or EffectiveSlo(),
     )
+
+
+def a_window(track: str, requests: int = 100, errors: int = 0, aborts: int = 0, ttft_ms: float = 100, gap_ms: float = 20) -> TrackWindow:
+    """Requests that all took as long: the first byte, ten tokens after it, and ten times the first byte for the whole answer."""
+    return TrackWindow(
+        track=track,
+        requests=requests,
+        errors=errors,
+        aborts=aborts,
+        ttft=times(ttft_ms, requests),
+        latency=times(10 * ttft_ms, requests),
+        gaps=times(gap_ms, 10 * requests),
+    )
+
+
+def times(time_ms: float, count: int) -> Histogram:
+    """So many times of that length."""
+    return Histogram(counts={cell_of(time_ms): count} if count else {})
 
 
 def a_track(variant: str = "v1", manifest: Manifest | None = None) -> Track:

@@ -21,7 +21,7 @@ from fleetform.planner.model import (
     Start,
     Stop,
 )
-from tests.builders import GPU_SHAPE, a_host, effective_endpoint
+from tests.builders import GPU_SHAPE, a_host, a_window, effective_endpoint
 from tests.planner.world import World
 
 FOLDER = Path(__file__).parent / "golden"
@@ -41,6 +41,8 @@ def rollout_by_steps() -> list[str]:
     told += _told("v2 is declared", world)
     world.pass_time(60)
     told += _told("a minute later", world)
+    world.pass_time(60)
+    told += _told("another minute later", world)
     world.pass_time(600)
     return [*told, *_told("ten minutes later", world)]
 
@@ -56,6 +58,16 @@ def rollback() -> list[str]:
     return told
 
 
+def a_slow_version() -> list[str]:
+    world = _gpu_world(replicas=1)
+    told = [*_told("v1 is served", world)]
+    world.measured = {"v1": a_window("v1", 900), "v2": a_window("v2", 90, ttft_ms=400)}
+    world.put(effective_endpoint({"v2": 100}, instance_type="gpu-a10-1x", steps=(10, 100), step_hold_s=60))
+    told += _told("v2 is declared; its first byte takes four times as long", world)
+    world.pass_time(5)
+    return [*told, *_told("five seconds later", world)]
+
+
 def no_room_for_a_surge() -> list[str]:
     world = _gpu_world(replicas=2, gpus=2)
     told = [*_told("v1 fills the host", world)]
@@ -67,6 +79,7 @@ STORIES: dict[str, Callable[[], list[str]]] = {
     "create-and-delete": create_and_delete,
     "rollout-by-steps": rollout_by_steps,
     "rollback": rollback,
+    "slow-version": a_slow_version,
     "no-room-for-a-surge": no_room_for_a_surge,
 }
 
@@ -81,7 +94,7 @@ def _gpu_world(replicas: int, gpus: int = 4, **fields: object) -> World:
 def _told(title: str, world: World) -> list[str]:
     lines = [f"== {title}"]
     for made in world.settle():
-        if made.actions:
+        if made.actions or made.events:
             lines += _paragraph(made, world)
     return lines
 

@@ -3,16 +3,18 @@
 import itertools
 from collections import Counter
 from datetime import timedelta
+from typing import TypeVar
 
 import msgspec
 
 from fleetform.domain.desired import Desired, VersionFacts
 from fleetform.domain.endpoint import EffectiveEndpoint, EndpointStatus
+from fleetform.domain.load import TrackWindow, Windows
 from fleetform.domain.machine import Capacity, HostCapacity, Reservation, Shape
 from fleetform.domain.protocol import HostReplica, HostReplicaState
 from fleetform.domain.replica import FailureReason, Replica, ReplicaPhase, Unix
-from fleetform.domain.rollout import RolloutState
-from fleetform.planner import plan
+from fleetform.domain.rollout import Rollout, RolloutState, StartTimes
+from fleetform.planner import gate, plan
 from fleetform.planner.model import (
     Action,
     Book,
@@ -34,13 +36,15 @@ from fleetform.planner.model import (
 from tests.builders import CPU_SHAPE, NOON, a_host, a_manifest, effective_endpoint
 
 S = HostReplicaState
+T = TypeVar("T")
 
 
 class World:
     """One endpoint and everything around it.
 
     broken: variant → why its starts fail. quota, booked: of the endpoint's instance type. away: hosts that do not answer.
-    deaf: the proxy acknowledges nothing while it is set. born: ids of all replicas there ever were, in order.
+    deaf: the proxy acknowledges nothing while it is set. measured: variant → how its requests end whenever the gateway is asked; empty:
+    it tells nothing. start_times: variant → how long its starts are known to take. born: ids of all replicas there ever were, in order.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class World:
         self.versions = {f"m:{name}": a_version(name) for name in self.effective.variants}
         self.status = EndpointStatus()
         self.rollout: RolloutState | None = None
+        self.records: list[Rollout] = []
         self.rows: dict[str, Replica] = {}
         self.reservations: dict[str, Reservation] = {}
         self.seen: dict[str, HostReplica] = {}
@@ -69,6 +74,8 @@ class World:
         self.broken: dict[str, FailureReason] = {}
         self.away: set[str] = set()
         self.deaf = False
+        self.measured: dict[str, TrackWindow] = {}
+        self.start_times: dict[str, StartTimes] = {}
         self.born: list[str] = []
         self._seeds = itertools.count()
 
@@ -115,6 +122,8 @@ class World:
             rollout=self.rollout,
             replicas=items,
             published=self.published,
+            windows=self._windows(),
+            start_times=self._by_track(self.start_times),
             capacity=Capacity(
                 hosts=hosts,
                 reservations=tuple(self.reservations.values()),
@@ -123,10 +132,26 @@ class World:
             ),
         )
 
+    def _windows(self) -> Windows | None:
+        """What the gateway tells of the tracks, when it is asked."""
+        since = gate.watched_since(self.rollout, self.effective)
+        if since is None or not self.measured:
+            return None
+        tracks = self._by_track(self.measured)
+        return Windows(
+            since=since, until=self.now, tracks=tuple(msgspec.structs.replace(window, track=t) for t, window in sorted(tracks.items()))
+        )
+
+    def _by_track(self, of_variants: dict[str, T]) -> dict[str, T]:
+        tracks = {} if self.rollout is None else self.rollout.tracks
+        return {t: of_variants[track.variant] for t, track in tracks.items() if track.variant in of_variants}
+
     def step(self) -> Plan:
         """Plan once and do all of it, then let hosts and proxies go one step further."""
         made = plan(self.desired, self.observed, self.now)
         self.status, self.rollout = made.status, made.rollout
+        for record in made.records:
+            self._keep(record)
         for action in made.actions:
             self._do(action)
         self._tick()
@@ -163,6 +188,14 @@ class World:
         for track in self.published.route.tracks:
             found[track.track.rpartition(".")[0]] += track.weight
         return dict(+found)
+
+    def _keep(self, record: Rollout) -> None:
+        """Write a rollout down, in the place of what it was before. records: newest last."""
+        known = [(r.generation, r.started_at) for r in self.records]
+        if (record.generation, record.started_at) in known:
+            self.records[known.index((record.generation, record.started_at))] = record
+        else:
+            self.records.append(record)
 
     def _do(self, action: Action) -> None:
         match action:

@@ -12,6 +12,7 @@ from enum import StrEnum
 import msgspec
 
 from fleetform.domain.base import Record
+from fleetform.domain.load import TrackWindow
 from fleetform.domain.machine import EngineSpec, Shape
 from fleetform.domain.model import Manifest
 
@@ -50,6 +51,8 @@ class RolloutState(Record, frozen=True, kw_only=True):
     tracks: every track that is still needed, by id. idle_since: tracks without traffic, and since when (the bake).
     failures: failed starts per track since it last had a ready replica, and when the last was. in_force: the split now routed.
     record: the rollout as `GET …/rollouts` tells it; None when the endpoint has had none.
+    before: the last split that had settled before this one. back: `new` is that split again, so that it is neither stepped nor judged.
+    baseline: how the incumbent did in the last step in which enough requests of it came to tell.
     """
 
     generation: int
@@ -64,6 +67,9 @@ class RolloutState(Record, frozen=True, kw_only=True):
     idle_since: dict[str, datetime] = {}
     failures: dict[str, "TrackFailures"] = {}
     record: "Rollout | None" = None
+    before: dict[str, int] = {}
+    back: bool = False
+    baseline: TrackWindow | None = None
 
 
 class TrackFailures(Record, frozen=True, kw_only=True):
@@ -83,6 +89,16 @@ class StepOutcome(StrEnum):
     PASSED = "Passed"
     NOT_JUDGED = "NotJudged"
     FAILED = "Failed"
+
+
+class RollbackReason(StrEnum):
+    """Why a version that started well was turned back by a step's gate."""
+
+    TOO_MANY_ERRORS = "TooManyErrors"
+    TOO_MANY_ABORTS = "TooManyAborts"
+    SLOW_FIRST_BYTE = "SlowFirstByte"
+    SLOW_TOKENS = "SlowTokens"
+    SLOW_ANSWERS = "SlowAnswers"
 
 
 class RolloutStep(Record, frozen=True, kw_only=True):

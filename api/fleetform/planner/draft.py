@@ -8,8 +8,9 @@ import msgspec
 from fleetform.domain.base import Record
 from fleetform.domain.desired import Desired
 from fleetform.domain.endpoint import Rejected
+from fleetform.domain.events import NewEvent
 from fleetform.domain.replica import Replica
-from fleetform.domain.rollout import RolloutState
+from fleetform.domain.rollout import Rollout, RolloutState
 from fleetform.planner.model import Blocked, BlockReason, Observed, Reserve, SeenReplica
 
 FETCH_BYTES_PER_S = 20 * 1024 * 1024
@@ -17,7 +18,10 @@ FETCH_BYTES_PER_S = 20 * 1024 * 1024
 
 
 class Draft(Record, frozen=True, kw_only=True):
-    """replicas: as they are after this plan, without the new ones. reserves: the new ones."""
+    """replicas: as they are after this plan, without the new ones. reserves: the new ones.
+
+    ended: the record of a rollout that this plan superseded. events: what is told of the rollout's steps.
+    """
 
     desired: Desired
     observed: Observed
@@ -28,6 +32,8 @@ class Draft(Record, frozen=True, kw_only=True):
     blocked: tuple[Blocked, ...] = ()
     rejection: Rejected | None = None
     needs_capacity: bool = False
+    ended: Rollout | None = None
+    events: tuple[NewEvent, ...] = ()
 
     def but(self, **changes: Any) -> "Draft":
         """The draft with these fields replaced."""
@@ -35,6 +41,13 @@ class Draft(Record, frozen=True, kw_only=True):
 
     def waiting(self, reason: BlockReason, message: str) -> "Draft":
         return self.but(blocked=(*self.blocked, Blocked(reason=reason, message=message)))
+
+    @property
+    def wanted_state(self) -> RolloutState:
+        """The state, where there is one: once a generation was adopted."""
+        if self.state is None:
+            raise ValueError(f"{self.desired.project}/{self.desired.name} has no generation yet")
+        return self.state
 
     @property
     def rejected(self) -> Rejected | None:

@@ -12,7 +12,7 @@ from fleetform.domain.machine import Capacity, Reservation, Shape
 from fleetform.domain.model import Manifest
 from fleetform.domain.protocol import ArtifactReport, ForgetReplica, HostReplica, StartReplica, StopReplica, VerifyArtifact
 from fleetform.domain.replica import Replica
-from fleetform.domain.rollout import RolloutState, StartTimes
+from fleetform.domain.rollout import Rollout, RolloutState, StartTimes
 from fleetform.domain.scaling import ScalingDecision
 from fleetform.gateway.snapshot import EndpointRoute
 
@@ -167,6 +167,7 @@ class Plan(Record, frozen=True, kw_only=True):
 
     holds: uids of the model versions whose tracks are in use, by the spec or beyond it. needs_capacity: plan again with capacity.
     next_at: when to look again though nothing happened. scaling: the decision to be recorded, which may be the recorded one.
+    records: rollouts of which something new is to be told.
     """
 
     actions: tuple[Action, ...] = ()
@@ -178,6 +179,7 @@ class Plan(Record, frozen=True, kw_only=True):
     needs_capacity: bool = False
     next_at: datetime | None = None
     scaling: ScalingDecision | None = None
+    records: tuple[Rollout, ...] = ()
 
 
 class VersionObserved(Record, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ One call takes these steps in this order; each looks only at what the ones befor
 
     follow     what the hosts say of the replicas → their phases                         lifecycle.py
     adopt      a new generation → tracks and weights                                     tracks.py, rollout.py
-    shift      failed starts, rollback, the next step of the weights, the end of a bake  rollout.py
+    shift      failed starts, the step's gate, rollback, the next step, the end of a bake rollout.py, gate.py
     resize     what is missing is placed, what is too much drains                        scale.py, placement.py
     route      what the gateways are told                                                routes.py
     command    starts, stops, releases
@@ -13,11 +13,13 @@ One call takes these steps in this order; each looks only at what the ones befor
 
 from datetime import datetime
 
+import msgspec
+
 from fleetform.domain.desired import Desired, VersionFacts
 from fleetform.domain.endpoint import Rejected
 from fleetform.domain.replica import Replica, ReplicaPhase, moved
-from fleetform.domain.rollout import RolloutState
-from fleetform.planner import commands, placing, report, rollout, scale, tracks
+from fleetform.domain.rollout import RolloutPhase, RolloutState
+from fleetform.planner import commands, gate, history, placing, report, rollout, scale, tracks
 from fleetform.planner.draft import Draft
 from fleetform.planner.lifecycle import LIVING, draining, followed, is_routed, is_serving
 from fleetform.planner.model import Blocked, BlockReason, Observed, Plan
@@ -49,6 +51,9 @@ def _follow(draft: Draft) -> Draft:
 
 def _leave(draft: Draft) -> Draft:
     """An endpoint that is being deleted: every replica drains; deletion wins over whatever was on its way."""
+    if draft.state is not None:
+        ended = history.closed(draft.state.record, RolloutPhase.SUPERSEDED, draft.now, history.DELETED)
+        draft = draft.but(state=msgspec.structs.replace(draft.state, record=ended))
     return _drained(draft, [r for r in draft.replicas if r.phase in LIVING and draft.reachable(r.replica_id)])
 
 
@@ -67,7 +72,8 @@ def _adopt(draft: Draft) -> Draft:
     wanted, weights = tracks.wanted(desired)
     serving = scale.ready(draft.replicas)
     new = rollout.adopted(state, desired.generation, desired.effective, wanted, weights, serving)
-    return draft.but(state=new)
+    ended, new = history.adopted(state, new, draft.now)
+    return draft.but(state=new, ended=ended)
 
 
 def _is_outdated(draft: Draft, state: RolloutState) -> bool:
@@ -89,26 +95,49 @@ def _why_unverified(version: VersionFacts) -> str:
 
 
 def _shift(draft: Draft) -> Draft:
-    """Failed starts are counted, a hopeless rollout is turned back, weights move on, bakes end."""
-    state = draft.state
-    if state is None:
+    """Failed starts are counted, the step's gate is asked, a hopeless rollout is turned back, weights move on, bakes end."""
+    if draft.state is None:
         return draft
     before = {item.replica.replica_id: item.replica.phase for item in draft.observed.replicas}
     failed = [r for r in draft.replicas if r.phase is P.FAILED and before[r.replica_id] is not P.FAILED]
-    state = rollout.counted(rollout.forgiven(state, draft.replicas, draft.now), failed, draft.now)
-    rejected = draft.rejected
-    bad = rollout.turned_back(state)
-    if bad is not None:
-        rejected = _rejection(state, bad)
-        state = rollout.rolled_back(state)
-    ready = scale.ready(draft.replicas)
-    acked = _acked(draft.but(state=state))
-    count = draft.count(state)
-    final = tracks.shared_out(count, state.new)
-    state, waits = rollout.advanced(state, ready, final, acked, draft.desired.effective, draft.now)
+    counted = rollout.counted(rollout.forgiven(draft.state, draft.replicas, draft.now), failed, draft.now)
+    draft = _judge(draft.but(state=history.kept(counted, draft.now)))
+    draft = _advance(draft)
+    state = draft.wanted_state
     gone = [t for t, track in state.tracks.items() if _is_gone(draft.desired, track.model_version)]
-    state = rollout.baked(state, draft.desired.effective.bake_s, gone, draft.now)
-    draft = draft.but(state=state, rejection=rejected)
+    return draft.but(state=rollout.baked(state, draft.desired.effective.bake_s, gone, draft.now))
+
+
+def _judge(draft: Draft) -> Draft:
+    """A rollout whose starts fail, or whose step fails its gate, is turned back: the old split is one change of weights away."""
+    state = draft.wanted_state
+    bad = rollout.turned_back(state, scale.ready(draft.replicas))
+    if bad is not None:
+        return _turn_back(draft, _rejection(state, bad))
+    state = rollout.acknowledged(state, _acked(draft), draft.now)
+    look = gate.looked(history.followed(draft.wanted_state, state), draft.observed.windows, draft.desired.effective, draft.now)
+    draft = draft.but(state=look.state, events=(*draft.events, *look.events))
+    if look.verdict is None or look.verdict.reason is None:
+        return draft
+    return _turn_back(draft, Rejected(generation=state.generation, reason=look.verdict.reason, evidence=look.verdict.evidence))
+
+
+def _turn_back(draft: Draft, rejected: Rejected) -> Draft:
+    state = draft.wanted_state
+    ended = history.turned_back(state.record, rejected, draft.now)
+    draft = draft.but(state=rollout.rolled_back(msgspec.structs.replace(state, record=ended)), rejection=rejected)
+    return draft.but(state=rollout.acknowledged(draft.wanted_state, _acked(draft), draft.now))
+
+
+def _advance(draft: Draft) -> Draft:
+    """The next step of the weights, or the end of the rollout; or what it waits for."""
+    before = draft.wanted_state
+    final = tracks.shared_out(draft.count(before), before.new)
+    state, waits = rollout.advanced(before, scale.ready(draft.replicas), final, draft.now)
+    state = history.followed(before, gate.with_baseline(before, state, draft.observed.windows))
+    if state.settled:
+        state = msgspec.structs.replace(state, record=history.closed(state.record, RolloutPhase.COMPLETED, draft.now))
+    draft = draft.but(state=state)
     return draft if waits is None else draft.but(blocked=(*draft.blocked, waits))
 
 

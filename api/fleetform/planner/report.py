@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 from fleetform.domain.conditions import Condition, ConditionType, Reason, condition
 from fleetform.domain.events import NewEvent
 from fleetform.domain.replica import Replica, ReplicaPhase
+from fleetform.domain.rollout import Rollout
 from fleetform.gateway.snapshot import EndpointRoute
-from fleetform.planner import rollout, routes
+from fleetform.planner import gate, rollout, routes
 from fleetform.planner.draft import Draft
 from fleetform.planner.lifecycle import START_GRACE_S, is_serving
 from fleetform.planner.model import Action, Blocked, BlockReason, Plan
@@ -64,11 +65,19 @@ def reported(planned: tuple[Draft, tuple[Action, ...]]) -> Plan:
         status=after,
         rollout=draft.state,
         holds=_holds(draft),
-        events=(*_condition_events(draft.observed.status.conditions, after.conditions), *_replica_events(draft)),
+        events=(*draft.events, *_condition_events(draft.observed.status.conditions, after.conditions), *_replica_events(draft)),
         needs_capacity=draft.needs_capacity,
         next_at=_next_at(draft),
         scaling=draft.observed.scaling,
+        records=_records(draft),
     )
+
+
+def _records(draft: Draft) -> tuple[Rollout, ...]:
+    """Rollouts of which something new is to be told: one that was superseded, and the one under way."""
+    before = None if draft.observed.rollout is None else draft.observed.rollout.record
+    current = None if draft.state is None else draft.state.record
+    return tuple(record for record in (draft.ended, None if current == before else current) if record is not None)
 
 
 def _waits(draft: Draft) -> Iterator[Blocked]:
@@ -127,9 +136,9 @@ def _next_at(draft: Draft) -> datetime | None:
     state, found = draft.state, list[datetime]()
     if state is None or draft.desired.deleting:
         return None
-    hold_ends = rollout.step_ends(state, draft.desired.effective)
-    if hold_ends is not None:
-        found.append(hold_ends)
+    next_look = gate.next_look(state, draft.desired.effective, draft.now)
+    if next_look is not None:
+        found.append(next_look)
     found += [at + timedelta(seconds=draft.desired.effective.bake_s) for at in state.idle_since.values()]
     for track, failures in state.failures.items():
         again = rollout.retry_at(state, track)

@@ -1,7 +1,8 @@
-"""How traffic moves from one set of tracks to another: by steps, each of which waits for replicas, the proxies' ACK and its hold.
+"""How traffic moves from one set of tracks to another: by steps, each of which waits for replicas, the proxies' ACK and its gate.
 
 A step of s % moves the weights s % of the way from the old split to the new. A new generation during a rollout starts from the
 split that is in force, so that two rollouts never interleave. With no incumbent the first version takes all once it is ready.
+Back to the last split that had settled it goes in one change, without a gate: whoever flees from a bad version is not held up.
 
 A track whose starts fail FAILED_STARTS times is turned back when an incumbent serves; without one the endpoint stalls.
 """
@@ -14,10 +15,13 @@ import msgspec
 from fleetform.domain.endpoint import EffectiveEndpoint
 from fleetform.domain.replica import FailureReason, Replica, ReplicaPhase
 from fleetform.domain.rollout import RolloutState, Track, TrackFailures, split_at
+from fleetform.planner import history
 from fleetform.planner.backoff import delay_s
 from fleetform.planner.model import Blocked, BlockReason
 
 FAILED_STARTS = 3
+SURGE, SWAP = "surge", "swap"
+"""Strategies: new replicas start beside the old ones, or in their place."""
 STABLE_S = 60
 """A replica that has been ready for so long clears its track's failed starts."""
 
@@ -55,45 +59,48 @@ def adopted(
         tracks=state.tracks | tracks,
         idle_since={t: at for t, at in state.idle_since.items() if t not in weights},
         failures={t: failures for t, failures in state.failures.items() if t not in weights},
+        before=state.before,
+        record=state.record,
     )
-    if weights == state.new and (not state.old or effective.steps == state.steps):
-        step, step_at = (state.step, state.step_at) if state.old else (last, None)
-        return msgspec.structs.replace(kept, old=state.old, in_force=state.in_force, step=step, step_at=step_at)
+    if weights == state.new and not state.old:
+        return kept
+    if weights == state.new and (state.back or effective.steps == state.steps):
+        same = {name: getattr(state, name) for name in ("old", "in_force", "steps", "step", "step_at", "back", "baseline")}
+        return msgspec.structs.replace(kept, **same)
     incumbent = {t: weight for t, weight in state.in_force.items() if weight > 0}
     if not any(t in serving for t in incumbent):
         return kept
-    return msgspec.structs.replace(kept, old=incumbent, in_force=incumbent, step=-1)
+    moving = msgspec.structs.replace(kept, old=incumbent, in_force=incumbent, step=-1, before=incumbent if state.settled else state.before)
+    is_back = weights == state.before and all(t in serving for t, weight in weights.items() if weight > incumbent.get(t, 0))
+    return msgspec.structs.replace(moving, back=True, steps=(100,)) if is_back else moving
 
 
-def advanced(
-    state: RolloutState,
-    ready: dict[str, int],
-    final: dict[str, int],
-    acked: bool,
-    effective: EffectiveEndpoint,
-    now: datetime,
-) -> tuple[RolloutState, Blocked | None]:
-    """The next state, and what it waits for. ready: replicas per track now. final: replicas per track that `new` asks for.
+def acknowledged(state: RolloutState, acked: bool, now: datetime) -> RolloutState:
+    """state with the moment at which its weights came into force.
 
     acked: the route with the weights in force, and all of its targets, is in force in every live proxy.
     """
+    if not acked or state.settled or state.step < 0 or state.step_at is not None:
+        return state
+    return msgspec.structs.replace(state, step_at=now)
+
+
+def advanced(state: RolloutState, ready: dict[str, int], final: dict[str, int], now: datetime) -> tuple[RolloutState, Blocked | None]:
+    """The next state, and what it waits for. ready: replicas per track now. final: replicas per track that `new` asks for."""
     if state.settled:
         return state, None
-    if acked and state.step >= 0 and state.step_at is None:
-        state = msgspec.structs.replace(state, step_at=now)
     if state.step >= 0 and state.step_at is None:
         return state, Blocked(reason=BlockReason.PROXY_ACK, message="the proxy has not taken the route yet")
+    if state.old and history.is_open(state.record):
+        return state, Blocked(reason=BlockReason.STEP_HOLD, message=f"step {state.steps[state.step]} % is held")
     if state.step == len(state.steps) - 1:
         return _settled(state, ready, final, now)
-    hold_ends = step_ends(state, effective)
-    if hold_ends is not None and now < hold_ends:
-        return state, Blocked(reason=BlockReason.STEP_HOLD, message=f"step {state.steps[state.step]} % is held")
-    percent = state.steps[state.step + 1]
-    short = _short(state, ready, final, percent)
+    step = state.step + 1
+    short = _short(state, ready, final, state.steps[step])
     if short:
         return state, _waiting_for(short)
-    in_force = split_at(state.old, state.new, percent)
-    return msgspec.structs.replace(state, step=state.step + 1, step_at=None, in_force=in_force), None
+    in_force = split_at(state.old, state.new, state.steps[step])
+    return msgspec.structs.replace(state, step=step, step_at=None, in_force=in_force), None
 
 
 def is_moving(state: RolloutState | None) -> bool:
@@ -102,8 +109,8 @@ def is_moving(state: RolloutState | None) -> bool:
 
 
 def step_ends(state: RolloutState, effective: EffectiveEndpoint) -> datetime | None:
-    """When the hold of the current step is over; None when no step is held."""
-    if state.settled or state.step_at is None or state.step < 0 or state.step == len(state.steps) - 1:
+    """When the hold of the current step is over; None when no step is held. The last one is held too, where something served before."""
+    if not is_moving(state) or state.back or state.step_at is None or state.step < 0 or effective.step_hold_s == 0:
         return None
     return state.step_at + timedelta(seconds=effective.step_hold_s)
 
@@ -156,11 +163,21 @@ def exhausted(state: RolloutState, track: str) -> bool:
     return track in state.failures and state.failures[track].count >= FAILED_STARTS
 
 
-def turned_back(state: RolloutState) -> str | None:
-    """The track for which the rollout is rolled back, or None."""
+def turned_back(state: RolloutState, ready: dict[str, int]) -> str | None:
+    """The track for whose failed starts the rollout is rolled back, or None. ready: replicas per track.
+
+    Where the old replicas have made room already, requests wait: one failed start is enough.
+    """
     if not state.old:
         return None
-    return next((t for t in sorted(state.new) if t not in state.old and exhausted(state, t)), None)
+    waiting = is_swap(state) and not any(ready.get(t, 0) for t in (*state.old, *state.new))
+    new = [t for t in sorted(state.new) if t not in state.old]
+    return next((t for t in new if exhausted(state, t) or (waiting and t in state.failures)), None)
+
+
+def is_swap(state: RolloutState) -> bool:
+    """True when old replicas give up their room before new ones start, because there is none beside them."""
+    return bool(state.old) and state.record is not None and state.record.strategy == SWAP
 
 
 def rolled_back(state: RolloutState) -> RolloutState:
@@ -173,6 +190,9 @@ def rolled_back(state: RolloutState) -> RolloutState:
         in_force=state.old,
         step=len(state.steps) - 1,
         step_at=None,
+        before={},
+        back=False,
+        baseline=None,
         tracks={t: track for t, track in state.tracks.items() if t in kept},
         failures={t: f for t, f in state.failures.items() if t in kept},
     )
