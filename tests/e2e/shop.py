@@ -74,5 +74,11 @@ class Shop:
         answer = self.client(key).chat.completions.create(model=name, messages=[{"role": "user", "content": "x"}], max_tokens=2)
         return str(answer.choices[0].message.content)
 
+    def forget_cache(self) -> None:
+        """As if no artifact had ever been fetched: what starts next reads its source."""
+        for cached in (self.stack.home / "cache").glob("**/*"):
+            if cached.is_file():
+                cached.unlink()
+
     def engines(self) -> list[int]:
         return list(self.stack.processes("stub.py"))
