@@ -35,6 +35,7 @@ NEEDS = {
         "get_endpoint",
         "list_endpoint_replicas",
         "list_endpoint_events",
+        "list_endpoint_rollouts",
         "list_quotas",
         "get_quota",
     },

@@ -23,6 +23,7 @@ METHODS: dict[str, Callable[[Any], Any]] = {
     "list_endpoints": lambda c: c.endpoints.list().all(),
     "delete_endpoint": lambda c: c.endpoints.delete("prod"),
     "list_endpoint_replicas": lambda c: c.endpoints.replicas("prod").all(),
+    "list_endpoint_rollouts": lambda c: c.endpoints.rollouts("prod").all(),
     "list_endpoint_events": lambda c: c.endpoints.events("prod").all(),
     "get_replica_log": lambda c: c.endpoints.logs("prod", "r-1", lines=5),
     "put_model_version": lambda c: c.model_versions.apply("m", "v1", artifact="file:///a/", framework="pytorch", runtime="cpu"),

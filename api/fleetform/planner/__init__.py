@@ -7,6 +7,9 @@ draft.py      a plan while it is being made
 lifecycle.py  what a host says of a replica → its next phase
 tracks.py     variants → tracks, and replicas shared out over them
 rollout.py    weights by steps, failed starts, rollback, bake
+gate.py       what a step of a rollout waits for, and what makes it fail
+verdict.py    a new version's figures beside those of the one it replaces
+history.py    what is told of a rollout
 scale.py      what is missing and what is too much
 placing.py    new replicas: quota, and the reservation with everything decided
 placement.py  which host and which devices: filters and ranks

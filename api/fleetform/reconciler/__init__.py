@@ -4,6 +4,7 @@ loop.py       claim → (load → plan → record → apply) for each key; who w
 endpoints.py  load, plan, record and apply for one endpoint
 versions.py   the same for one model version
 sight.py      what hosts have reported, put together
+comparison.py how the versions of a rollout do, as the gateways count it
 watch.py      asks every host what has changed
 publisher.py  routes and access rules → snapshot updates, and what each gateway has in force
 access.py     who may come in at the gateways

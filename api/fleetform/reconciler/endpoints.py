@@ -12,6 +12,7 @@ import structlog
 from fleetform.domain.conditions import ConditionType, Reason, same_but_time, with_condition
 from fleetform.domain.endpoint import EndpointStatus
 from fleetform.domain.events import NewEvent
+from fleetform.domain.load import Windows
 from fleetform.domain.protocol import (
     PROTOCOL_VERSION,
     Command,
@@ -26,7 +27,7 @@ from fleetform.domain.protocol import (
 from fleetform.domain.replica import FailureReason
 from fleetform.drivers.base import Members, Pending, Refused
 from fleetform.errors import AppError, NotLeader, TemporaryError
-from fleetform.planner import plan
+from fleetform.planner import gate, plan
 from fleetform.planner.model import (
     Action,
     Book,
@@ -45,6 +46,7 @@ from fleetform.planner.model import (
     Stop,
 )
 from fleetform.planner.status import ADMISSION
+from fleetform.reconciler.comparison import compared
 from fleetform.reconciler.deps import SHARD, Deps
 from fleetform.reconciler.outcome import Done, InProgress, Outcome
 from fleetform.reconciler.publisher import Publisher
@@ -93,13 +95,21 @@ class EndpointLoop:
             self.owners[item.replica.replica_id] = desired.uid
 
     async def _planned(self, facts: EndpointFacts) -> Plan:
-        observed, now = self._observed(facts), self._deps.now()
+        now = self._deps.now()
+        observed = msgspec.structs.replace(self._observed(facts), windows=await self._windows(facts))
         made = plan(facts.desired, observed, now)
         if not made.needs_capacity:
             return made
         found = await fleet.capacity(facts.desired.project, facts.desired.effective.instance_type)
         seen = tuple(msgspec.structs.replace(host, reachable=self._sight.is_reachable(host.host)) for host in found.hosts)
         return plan(facts.desired, msgspec.structs.replace(observed, capacity=msgspec.structs.replace(found, hosts=seen)), now)
+
+    async def _windows(self, facts: EndpointFacts) -> Windows | None:
+        """How the versions of a rollout do, when its step is held; None: nobody asks for it, or no gateway answers."""
+        since = gate.watched_since(facts.rollout, facts.desired.effective)
+        if since is None or facts.desired.deleting:
+            return None
+        return await compared(self._deps.driver, self._sight, f"{facts.desired.project}/{facts.desired.name}", since)
 
     def _observed(self, facts: EndpointFacts) -> Observed:
         desired = facts.desired
@@ -287,6 +297,7 @@ def changes_of(facts: EndpointFacts, made: Plan) -> Changes | None:
         events=made.events,
         next_at=made.next_at,
         tombstone=tombstone,
+        records=made.records,
     )
 
 

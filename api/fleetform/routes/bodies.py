@@ -17,6 +17,7 @@ from fleetform.domain.project import (
     TokenSpec,
 )
 from fleetform.domain.replica import ReplicaView
+from fleetform.domain.rollout import Rollout
 from fleetform.errors import FieldError
 
 
@@ -134,6 +135,13 @@ class EventList(Record, frozen=True, kw_only=True):
     """Newest first. next_cursor: pass it as `cursor` to go on to older ones; null at the end."""
 
     items: tuple[Event, ...]
+    next_cursor: str | None
+
+
+class RolloutList(Record, frozen=True, kw_only=True):
+    """Newest first. next_cursor: pass it as `cursor` to go on to older ones; null at the end."""
+
+    items: tuple[Rollout, ...]
     next_cursor: str | None
 
 

@@ -11,12 +11,12 @@ from fleetform.domain.access import Role
 from fleetform.domain.endpoint import Endpoint
 from fleetform.domain.protocol import LogText
 from fleetform.routes.access import route
-from fleetform.routes.bodies import EndpointList, EndpointPut, EventList, ReplicaList
+from fleetform.routes.bodies import EndpointList, EndpointPut, EventList, ReplicaList, RolloutList
 from fleetform.routes.dependencies import Dependencies
 from fleetform.routes.http import answer, etag, precondition, read
 from fleetform.routes.parameters import Cursor, Limit, Lines, WaitFor, WaitGeneration, WaitTimeout
 from fleetform.routes.waiting import until
-from fleetform.store import endpoints, events, replicas
+from fleetform.store import endpoints, events, replicas, rollouts
 
 
 class EndpointController(Controller):
@@ -97,6 +97,14 @@ class EndpointController(Controller):
         """Get the end of a replica's engine log, secrets removed. It is kept for a while after the replica is gone."""
         host = await replicas.host_of(await endpoints.uid_of(project, name), replica_id)
         return await deps.logs.read(replica_id, host, lines)
+
+    @get("/{name:str}/rollouts", operation_id="list_endpoint_rollouts", opt=route(Role.VIEWER, answers={200: RolloutList}))
+    async def list_endpoint_rollouts(
+        self, project: FromPath[str], name: FromPath[str], limit: Limit = 50, cursor: Cursor = None
+    ) -> RolloutList:
+        """List how an endpoint's traffic moved to each generation, newest first: steps, verdicts, and why one was rolled back."""
+        page = await rollouts.page(await endpoints.uid_of(project, name), limit, cursor)
+        return RolloutList(items=page.items, next_cursor=page.next_cursor)
 
     @get("/{name:str}/events", operation_id="list_endpoint_events", opt=route(Role.VIEWER, answers={200: EventList}))
     async def list_endpoint_events(

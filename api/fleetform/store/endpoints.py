@@ -10,7 +10,7 @@ from fleetform.domain.endpoint import EffectiveEndpoint, Endpoint, EndpointSpec,
 from fleetform.domain.rollout import RolloutState
 from fleetform.errors import InUse, NotFound, Protected
 from fleetform.steps import Step
-from fleetform.store import changes, database, events, projects, quotas, references, specs
+from fleetform.store import changes, database, events, projects, quotas, references, rollouts, specs
 from fleetform.store.tables import EndpointRow
 from fleetform.store.writing import Page, Precondition, Written, cursor_of, key_of, size
 
@@ -82,6 +82,7 @@ async def bury(uid: UUID, now: datetime) -> None:
     )
     for row in found:
         await database.rows("DELETE FROM endpoint_version WHERE endpoint_uid = {}", uid)
+        await rollouts.forget(uid)
         await events.append(uid, row["project"], now, "Deleted", f"endpoint {row['name']!r} is gone", generation=row["generation"])
         await changes.status(uid)
 

@@ -14,11 +14,11 @@ from fleetform.domain.events import NewEvent
 from fleetform.domain.machine import HostCapacity, Reservation
 from fleetform.domain.model import Manifest
 from fleetform.domain.replica import Replica
-from fleetform.domain.rollout import RolloutState
+from fleetform.domain.rollout import Rollout, RolloutState
 from fleetform.domain.scaling import ScalingDecision
 from fleetform.errors import TemporaryError
 from fleetform.steps import Step
-from fleetform.store import changes, endpoints, lease, models, quotas
+from fleetform.store import changes, endpoints, lease, models, quotas, rollouts
 from fleetform.store.database import decode, encode, rows, transaction
 from fleetform.store.fleet import EndpointFacts
 
@@ -41,7 +41,7 @@ class Changes(Record, frozen=True, kw_only=True):
     """What a plan writes down of one endpoint. None of status, rollout, booked and scaling: unchanged.
 
     holds: uids of the model versions in use; those that the spec does not name are held for the bake.
-    tombstone: nothing is left of it but its row and its events.
+    tombstone: nothing is left of it but its row and its events. records: rollouts of which something new is to be told.
     """
 
     reserved: tuple[NewReplica, ...] = ()
@@ -56,6 +56,7 @@ class Changes(Record, frozen=True, kw_only=True):
     next_at: datetime | None = None
     tombstone: bool = False
     scaling: ScalingDecision | None = None
+    records: tuple[Rollout, ...] = ()
 
 
 async def record(facts: EndpointFacts, new: Changes, shard: str, epoch: int, now: datetime) -> None:
@@ -72,6 +73,7 @@ async def record(facts: EndpointFacts, new: Changes, shard: str, epoch: int, now
             await _reserve(facts, new.reserved)
             await _write_replicas(new)
             await _hold(desired.uid, new.holds)
+            await rollouts.write(desired.uid, () if new.tombstone else new.records)
             await _write_events(desired.uid, desired.project, desired.generation, new.events, now)
             if new.status is not None or new.tombstone:
                 await changes.status(desired.uid)

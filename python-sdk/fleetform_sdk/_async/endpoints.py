@@ -13,6 +13,7 @@ from fleetform_sdk.durations import Duration, seconds
 
 EndpointSpec = fields.EndpointSpec | models.EndpointSpec | Mapping[str, Any]
 Progress = Callable[[models.Endpoint], None]
+RolloutProgress = Callable[[models.Endpoint, models.Rollout], None]
 
 
 class AsyncEndpoints(AsyncResource):
@@ -86,14 +87,17 @@ class AsyncEndpoints(AsyncResource):
         generation: int | None = None,
         timeout: Duration = "30m",
         on_progress: Progress | None = None,
+        on_rollout: RolloutProgress | None = None,
         project: str | None = None,
     ) -> models.Endpoint:
         """The endpoint once what serves is what was wanted. generation: of the wish; None for the present one.
 
-        on_progress is called with every status that differs from the last. RolloutFailed: it will not come about, with the
-        server's evidence. WaitTimeout: not yet.
+        on_progress is called with every status that differs from the last, on_rollout with every new word about the rollout to
+        that generation: its step, and what the step is judged by so far. RolloutFailed: it will not come about, with the server's
+        evidence. WaitTimeout: not yet.
         """
         where, deadline, seen = self._project(project), time.monotonic() + seconds(timeout), -1
+        told: models.Rollout | None = None
         if generation is None:
             generation = (await self.get(name, project=where)).metadata.generation
         while True:
@@ -103,6 +107,11 @@ class AsyncEndpoints(AsyncResource):
             if on_progress is not None and endpoint.status.revision != seen:
                 on_progress(endpoint)
             seen = endpoint.status.revision
+            if on_rollout is not None:
+                rollout = await self._rollout(where, name, generation)
+                if rollout is not None and rollout != told:
+                    on_rollout(endpoint, rollout)
+                told = rollout
             match _readiness.endpoint_verdict(endpoint, generation):
                 case _readiness.Ready():
                     return endpoint
@@ -143,6 +152,11 @@ class AsyncEndpoints(AsyncResource):
         where = self._project(project)
         return AsyncPages(self._transport, lambda cursor: operations.list_endpoint_events(project=where, name=name, cursor=cursor))
 
+    def rollouts(self, name: str, *, project: str | None = None) -> AsyncPages[models.Rollout]:
+        """How the endpoint's traffic moved to each generation, newest first: its steps, their verdicts, and why one was rolled back."""
+        where = self._project(project)
+        return AsyncPages(self._transport, lambda cursor: operations.list_endpoint_rollouts(project=where, name=name, cursor=cursor))
+
     async def logs(self, name: str, replica_id: str, *, lines: int | None = None, project: str | None = None) -> models.LogText:
         """The last lines that the engine of a replica wrote, redacted; also of one that failed or is gone, for a while."""
         where = self._project(project)
@@ -152,6 +166,11 @@ class AsyncEndpoints(AsyncResource):
         """Keyword arguments for `openai.OpenAI` that reach this endpoint; its name is the `model` to ask for."""
         endpoint = await self.get(name, project=project)
         return {"base_url": endpoint.status.url, "api_key": credential if isinstance(credential, str) else credential.secret}
+
+    async def _rollout(self, project: str, name: str, generation: int) -> models.Rollout | None:
+        """The newest rollout, if it is the one to generation or a later one."""
+        newest = await self._transport.send(operations.list_endpoint_rollouts(project=project, name=name, limit=1))
+        return next((rollout for rollout in newest.items if rollout.generation >= generation), None)
 
     async def _fail_on_refused_version(self, endpoint: models.Endpoint, project: str) -> None:
         """RolloutFailed when a version that the endpoint waits for was refused for good."""

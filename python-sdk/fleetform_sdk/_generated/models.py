@@ -311,6 +311,9 @@ class RoleBindingSpec(Struct, kw_only=True):
     roles: list[Role]
 
 
+RolloutPhase: TypeAlias = str
+
+
 class RolloutSpec(Struct, kw_only=True):
     """
     steps: percent of the way from the old split to the new, growing, ending at 100.
@@ -338,6 +341,11 @@ class SloSpec(Struct, kw_only=True):
     ttft_p95_ms: int | UnsetType = UNSET
     latency_p95_ms: int | UnsetType = UNSET
     error_rate: float | UnsetType = UNSET
+
+
+StepOutcome: TypeAlias = Annotated[
+    str, Meta(description="What became of a step's gate. NOT_JUDGED: the hold is over and too few requests came to tell.")
+]
 
 
 Task: TypeAlias = str
@@ -566,6 +574,21 @@ class RoleBindingPut(Struct, kw_only=True):
     spec: RoleBindingSpec
 
 
+class RolloutStep(Struct, kw_only=True):
+    """
+    One step of a rollout. percent: of the way to the new split. started_at: when every proxy had its weights (None: not yet).
+
+    evidence: sentences with the figures that were compared, of the new and the incumbent version in the same time.
+    """
+
+    percent: int
+    weights: dict[str, int]
+    outcome: StepOutcome
+    started_at: datetime | None
+    ended_at: datetime | None
+    evidence: list[str]
+
+
 class ScalingDecision(Struct, kw_only=True):
     """
     How many replicas, since when, and why. message: a sentence with the figures. more_above, fewer_below: the load (requests under way
@@ -663,6 +686,36 @@ class ModelVersionList(Struct, kw_only=True):
 
 class ModelVersionPut(Struct, kw_only=True):
     spec: ModelVersionSpec
+
+
+class Rollout(Struct, kw_only=True):
+    """
+    The move to one generation, for people. old, new: variant → weight; an empty old: nothing served before.
+
+    strategy: `surge`, or `swap` in place behind the activator's queue; pause_s: how long requests are then expected to be held.
+    reason, evidence: why it was rolled back.
+    """
+
+    generation: int
+    phase: RolloutPhase
+    strategy: str
+    started_at: datetime
+    old: dict[str, int]
+    new: dict[str, int]
+    steps: list[RolloutStep]
+    ended_at: datetime | None
+    pause_s: int | None
+    reason: str
+    evidence: list[str]
+
+
+class RolloutList(Struct, kw_only=True):
+    """
+    Newest first. next_cursor: pass it as `cursor` to go on to older ones; null at the end.
+    """
+
+    items: list[Rollout]
+    next_cursor: str | None
 
 
 class Token(Struct, kw_only=True):

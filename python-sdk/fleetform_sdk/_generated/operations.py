@@ -197,6 +197,17 @@ def get_replica_log(*, name: str, project: str, replica_id: str, lines: int | No
     )
 
 
+def list_endpoint_rollouts(*, name: str, project: str, cursor: str | None = None, limit: int | None = None) -> Call[models.RolloutList]:
+    """List how an endpoint's traffic moved to each generation, newest first: steps, verdicts, and why one was rolled back."""
+    return Call(
+        operation="list_endpoint_rollouts",
+        method="GET",
+        path=f"/v1/projects/{segment(project)}/endpoints/{segment(name)}/rollouts",
+        response=models.RolloutList,
+        query=given(cursor=cursor, limit=limit),
+    )
+
+
 def list_model_versions(*, project: str, cursor: str | None = None, limit: int | None = None) -> Call[models.ModelVersionList]:
     """List a project's model versions, by model and version."""
     return Call(
