@@ -70,6 +70,11 @@ class Shop:
     def client(self, key: str | None = None, **more: Any) -> OpenAI:
         return OpenAI(base_url=self.stack.environment["OPENAI_BASE_URL"], api_key=key or self.key, max_retries=0, timeout=30, **more)
 
+    @property
+    def base_url(self) -> str:
+        """The gateway."""
+        return self.stack.environment["OPENAI_BASE_URL"]
+
     def ask(self, name: str, key: str | None = None) -> str:
         answer = self.client(key).chat.completions.create(model=name, messages=[{"role": "user", "content": "x"}], max_tokens=2)
         return str(answer.choices[0].message.content)

@@ -5,8 +5,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pytest
-
 from fleetform.domain.machine import EngineSpec
 from fleetform.domain.protocol import HostReplicaState
 from fleetform.domain.replica import FailureReason, Loopback, Unix
@@ -78,26 +76,6 @@ def test_an_engine_that_hangs_at_start_is_ended(worker: Machine) -> None:
     assert failed.failure is FailureReason.START_TIMEOUT
     leader = identity_of(starting if starting.members[0].process else failed)
     assert processes.group(leader, worker.root).ours == ()
-
-
-@pytest.mark.parametrize(
-    ("mode", "reason"), [("wrong-model", "WrongModel"), ("wrong-instance", "WrongModel"), ("bad-canary", "CanaryFailed")]
-)
-def test_an_engine_that_is_not_what_was_started_never_serves(worker: Machine, mode: str, reason: str) -> None:
-    worker.start_replica(mode=mode)
-    failed = worker.await_state(S.EXITED)
-    assert failed.failure is not None
-    assert failed.failure.value == reason
-    assert not processes.alive(identity_of(failed))
-
-
-def test_a_stranger_on_the_engines_port_is_not_taken_for_it(worker: Machine) -> None:
-    # The engine's own child answers on the port in its stead, in a session of its own, and knows every right name.
-    stranger = ["/bin/sh", "-c", 'setsid "$@" & sleep 60', "sh", *STUB_ARGV]
-    worker.start_replica(engine=EngineSpec(argv=stranger))
-    failed = worker.await_state(S.EXITED)
-    assert failed.failure is FailureReason.WRONG_MODEL
-    assert "answers at the engine's address" in failed.message
 
 
 def test_an_engine_on_a_port_serves(worker: Machine) -> None:

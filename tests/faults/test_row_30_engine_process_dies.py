@@ -1,0 +1,43 @@
+"""Row 30: one process of an engine dies: the replica is out within two seconds, the rest of its group is gone, another replaces it."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from tests.e2e.shop import Shop
+from tests.harness.load import SteadyLoad
+from tests.harness.waiting import until
+
+pytestmark = [pytest.mark.envoy, pytest.mark.postgres, pytest.mark.timeout(300)]
+
+
+def test_row_30_a_killed_engine_loses_no_plain_request_and_is_replaced(shop: Shop) -> None:
+    shop.create("pair", "v1", "--min-replicas", "2", "--max-replicas", "2")
+    victim = shop.engines()[0]
+    with SteadyLoad(shop.base_url, shop.key, "pair", rate=50, long_streams=0, streams=False) as load:
+        load.answer_at_least(50)
+        os.kill(victim, signal.SIGKILL)
+        killed_at = time.monotonic()
+        until("its replica is out", lambda: shop.get("pair")["status"]["replicas"]["ready"] == 1, timeout_s=5, every_s=0.01)
+        assert time.monotonic() - killed_at < 2 + 1, "of it a second for the command line"
+        load.answer_at_least(50)
+    assert load.lost == []
+    until("two engines serve again", lambda: shop.get("pair")["status"]["replicas"]["ready"] == 2 and victim not in shop.engines())
+    shop.delete("pair")
+
+
+def test_row_30_children_of_a_dead_engine_are_gone_before_another_takes_its_place(shop: Shop) -> None:
+    shop.register("family", children=2)
+    shop.create("family", "family")
+    before = shop.engines()
+    assert len(before) == 3
+    os.kill(min(before), signal.SIGKILL)
+    until("a whole new family serves", lambda: _is_new(shop, before))
+    shop.delete("family")
+
+
+def _is_new(shop: Shop, before: list[int]) -> bool:
+    now = shop.engines()
+    return shop.get("family")["status"]["replicas"]["ready"] == 1 and len(now) == 3 and not set(now) & set(before)
