@@ -58,10 +58,12 @@ def test_the_process_dies_at_the_wanted_passing(value: str, before: int) -> None
     assert done.stdout.count("passed") == before
 
 
-def test_a_file_lets_the_process_die_once(tmp_path: Path) -> None:
+def test_a_file_lets_the_process_die_once_for_each_line(tmp_path: Path) -> None:
     file = tmp_path / "crash"
     assert run(str(file)).returncode == 0
-    file.write_text("host.spawn.after:2\n")
+    file.write_text("host.spawn.after:2\nhost.spawn.after\n")
+    assert run(str(file)).stdout.count("passed") == 1
+    assert file.read_text() == "host.spawn.after\n"
     assert run(str(file)).returncode == -signal.SIGKILL
     assert not file.exists()
     assert run(str(file)).returncode == 0

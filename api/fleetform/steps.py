@@ -1,10 +1,10 @@
 """Named points at the boundaries of side effects, where a program can be made to die. Standard library only.
 
 FLEETFORM_CRASH_AT=NAME[:N]   the process ends itself by SIGKILL when it passes the step NAME for the N-th time, in each of its lives
-FLEETFORM_CRASH_AT=/PATH      the same as the file there says, which is read at every step and removed before the process dies
+FLEETFORM_CRASH_AT=/PATH      as the first line of the file there says, which is read at every step; the line is removed before the death
 
-The second form is for whoever tests that any line may be the last: one death, after which the program comes back and goes on.
-Unset, a step is one comparison.
+The second form is for whoever tests that any line may be the last: one death for each line, after which the program comes back and
+goes on. Unset, a step is one comparison.
 """
 
 import contextlib
@@ -87,19 +87,31 @@ class _Switch:
         if self._passed < number:
             return
         if self._file is not None:
-            self._file.unlink(missing_ok=True)
+            _drop_first_line(self._file)
         os.kill(os.getpid(), signal.SIGKILL)
 
     def _read(self) -> tuple[str, int]:
         """The step's name, empty for none, and which passing of it."""
         if self._file is not None:
-            wish = ""
+            lines: list[str] = []
             with contextlib.suppress(OSError):
-                wish = self._file.read_text().strip()
+                lines = self._file.read_text().splitlines()
+            wish = lines[0] if lines else ""
             if wish != self._wish:
                 self._wish, self._passed = wish, 0
         name, _, number = self._wish.partition(":")
         return name, int(number) if number.isdigit() else 1
+
+
+def _drop_first_line(file: Path) -> None:
+    """Leave the rest of the lines, or no file when there are none."""
+    rest = file.read_text().splitlines()[1:]
+    if not rest:
+        file.unlink()
+        return
+    temporary = file.with_name(f"{file.name}.new")
+    temporary.write_text("\n".join(rest) + "\n")
+    temporary.replace(file)
 
 
 def step(name: Step) -> None:
