@@ -14,6 +14,7 @@ from fleetform.domain.machine import Capacity, HostCapacity, Reservation, Shape
 from fleetform.domain.protocol import HostReplica, HostReplicaState
 from fleetform.domain.replica import FailureReason, Replica, ReplicaPhase, Unix
 from fleetform.domain.rollout import Rollout, RolloutState, StartTimes
+from fleetform.domain.scaling import ScalingDecision, ScalingReason
 from fleetform.planner import gate, plan
 from fleetform.planner.model import (
     Action,
@@ -43,6 +44,7 @@ class World:
     """One endpoint and everything around it.
 
     broken: variant → why its starts fail. quota, booked: of the endpoint's instance type. away: hosts that do not answer.
+    decision: what the autoscaler says; `scale` sets it. busy: requests under way by replica.
     deaf: the proxy acknowledges nothing while it is set. measured: variant → how its requests end whenever the gateway is asked; empty:
     it tells nothing. start_times: variant → how long its starts are known to take. born: ids of all replicas there ever were, in order.
     """
@@ -66,6 +68,8 @@ class World:
         self.versions = {f"m:{name}": a_version(name) for name in self.effective.variants}
         self.status = EndpointStatus()
         self.rollout: RolloutState | None = None
+        self.scaling: ScalingDecision | None = None
+        self.decision: ScalingDecision | None = None
         self.records: list[Rollout] = []
         self.rows: dict[str, Replica] = {}
         self.reservations: dict[str, Reservation] = {}
@@ -74,6 +78,7 @@ class World:
         self.broken: dict[str, FailureReason] = {}
         self.away: set[str] = set()
         self.deaf = False
+        self.busy: dict[str, int] = {}
         self.measured: dict[str, TrackWindow] = {}
         self.start_times: dict[str, StartTimes] = {}
         self.born: list[str] = []
@@ -110,6 +115,7 @@ class World:
                 seen=self.seen.get(row.replica_id),
                 reachable=row.members[0].host not in self.away,
                 holds=row.replica_id in self.reservations,
+                in_flight=self.busy.get(row.replica_id),
             )
             for row in self.rows.values()
         )
@@ -120,6 +126,8 @@ class World:
             held=held,
             seed=str(next(self._seeds)),
             rollout=self.rollout,
+            scaling=self.scaling,
+            decision=self.decision,
             replicas=items,
             published=self.published,
             windows=self._windows(),
@@ -149,7 +157,7 @@ class World:
     def step(self) -> Plan:
         """Plan once and do all of it, then let hosts and proxies go one step further."""
         made = plan(self.desired, self.observed, self.now)
-        self.status, self.rollout = made.status, made.rollout
+        self.status, self.rollout, self.scaling = made.status, made.rollout, made.scaling
         for record in made.records:
             self._keep(record)
         for action in made.actions:
@@ -166,6 +174,11 @@ class World:
             if self.buried or (not plans[-1].actions and before == (self.status, self.rollout, self.seen, self.published)):
                 return plans
         raise AssertionError(f"still busy after {rounds} rounds: {plans[-1]}")
+
+    def scale(self, replicas: int, reason: ScalingReason = ScalingReason.CONCURRENCY) -> None:
+        """The autoscaler says now that there should be so many."""
+        self.pass_time(2)
+        self.decision = ScalingDecision(replicas=replicas, at=self.now, reason=reason, message=f"the load asks for {replicas}")
 
     def pass_time(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)

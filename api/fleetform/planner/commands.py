@@ -62,7 +62,9 @@ def _booking(draft: Draft) -> Iterator[Action]:
     elif draft.state is None or draft.state.generation < draft.desired.generation:
         return
     else:
-        needed = max(draft.count(draft.state), draft.observed.held + len(draft.reserves))
+        least = draft.desired.effective.min_replicas
+        floor = max(least, len(draft.state.new)) if least else 0
+        needed = max(floor, draft.observed.held + len(draft.reserves))
     if draft.observed.booked > needed:
         yield Book(replicas=needed)
 

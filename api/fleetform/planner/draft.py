@@ -11,6 +11,7 @@ from fleetform.domain.endpoint import Rejected
 from fleetform.domain.events import NewEvent
 from fleetform.domain.replica import Replica
 from fleetform.domain.rollout import Rollout, RolloutState
+from fleetform.domain.scaling import ScalingDecision
 from fleetform.planner.model import Blocked, BlockReason, Observed, Reserve, SeenReplica
 
 FETCH_BYTES_PER_S = 20 * 1024 * 1024
@@ -20,7 +21,8 @@ FETCH_BYTES_PER_S = 20 * 1024 * 1024
 class Draft(Record, frozen=True, kw_only=True):
     """replicas: as they are after this plan, without the new ones. reserves: the new ones.
 
-    ended: the record of a rollout that this plan superseded. events: what is told of the rollout's steps.
+    ended: the record of a rollout that this plan superseded. events: what is told of the rollout's steps and of the count.
+    scaling: the decision about the count that holds now.
     """
 
     desired: Desired
@@ -34,6 +36,7 @@ class Draft(Record, frozen=True, kw_only=True):
     needs_capacity: bool = False
     ended: Rollout | None = None
     events: tuple[NewEvent, ...] = ()
+    scaling: ScalingDecision | None = None
 
     def but(self, **changes: Any) -> "Draft":
         """The draft with these fields replaced."""
@@ -65,6 +68,10 @@ class Draft(Record, frozen=True, kw_only=True):
         """Ids of replicas whose host answers."""
         return frozenset(item.replica.replica_id for item in self.observed.replicas if item.reachable)
 
+    def busy(self) -> dict[str, int]:
+        """Requests under way by replica, of those where any are known."""
+        return {item.replica.replica_id: item.in_flight for item in self.observed.replicas if item.in_flight}
+
     def start_limit_s(self, track: str) -> int:
         """How long a start of the track may take: the engine, and the transfer of its artifact while the track is known."""
         engine_s = self.observed.start_timeout_s
@@ -72,6 +79,11 @@ class Draft(Record, frozen=True, kw_only=True):
             return engine_s
         return engine_s + self.state.tracks[track].manifest.size_bytes // FETCH_BYTES_PER_S
 
+    @property
+    def asked(self) -> int:
+        """Replicas that the endpoint asks for, before each track with traffic has one."""
+        return self.desired.effective.min_replicas if self.scaling is None else self.scaling.replicas
+
     def count(self, state: RolloutState) -> int:
-        """Replicas that the endpoint asks for: its floor, at least one per track with traffic."""
-        return max(self.desired.effective.min_replicas, len(state.new))
+        """Replicas that the endpoint asks for: none, or at least one per track with traffic."""
+        return 0 if self.asked == 0 else max(self.asked, len(state.new))

@@ -20,7 +20,7 @@ from fleetform.gateway.snapshot import EndpointRoute
 class SeenReplica(Record, frozen=True, kw_only=True):
     """A recorded replica and what its host says. seen None: the host does not know it. holds: it has a reservation.
 
-    worn: why it should be replaced though it serves (its requests, its memory), or empty.
+    worn: why it should be replaced though it serves (its requests, its memory), or empty. in_flight: requests under way; None: not known.
     """
 
     replica: Replica
@@ -28,6 +28,7 @@ class SeenReplica(Record, frozen=True, kw_only=True):
     reachable: bool = True
     holds: bool = True
     worn: str = ""
+    in_flight: int | None = None
 
 
 class Published(Record, frozen=True, kw_only=True):

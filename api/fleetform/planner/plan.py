@@ -4,6 +4,7 @@ One call takes these steps in this order; each looks only at what the ones befor
 
     follow     what the hosts say of the replicas → their phases                         lifecycle.py
     adopt      a new generation → tracks and weights                                     tracks.py, rollout.py
+    count      how many replicas it asks for                                             count.py
     shift      failed starts, the step's gate, rollback, the next step, the end of a bake rollout.py, gate.py
     resize     what is missing is placed, what is too much drains                        scale.py, placement.py
     route      what the gateways are told                                                routes.py
@@ -11,6 +12,7 @@ One call takes these steps in this order; each looks only at what the ones befor
     report     conditions, events                                                        status.py
 """
 
+from collections import Counter
 from datetime import datetime
 
 import msgspec
@@ -19,7 +21,7 @@ from fleetform.domain.desired import Desired, VersionFacts
 from fleetform.domain.endpoint import Rejected
 from fleetform.domain.replica import Replica, ReplicaPhase, moved
 from fleetform.domain.rollout import RolloutPhase, RolloutState
-from fleetform.planner import commands, gate, history, placing, report, rollout, scale, tracks
+from fleetform.planner import commands, count, gate, history, placing, report, rollout, scale, tracks
 from fleetform.planner.draft import Draft
 from fleetform.planner.lifecycle import LIVING, draining, followed, is_routed, is_serving
 from fleetform.planner.model import Blocked, BlockReason, Observed, Plan
@@ -34,7 +36,7 @@ def plan(desired: Desired, observed: Observed, now: datetime) -> Plan:
     An endpoint whose wish is not met always has an action or a Blocked. Nothing is sent to a host that does not answer.
     """
     draft = _follow(Draft(desired=desired, observed=observed, state=observed.rollout, now=now))
-    draft = _leave(draft) if desired.deleting else _resize(_shift(_adopt(draft)))
+    draft = _leave(draft) if desired.deleting else _resize(_shift(_count(_adopt(draft))))
     return report.reported(commands.commanded(draft))
 
 
@@ -70,10 +72,22 @@ def _adopt(draft: Draft) -> Draft:
     if desired.shape is None:
         return draft.waiting(BlockReason.UNKNOWN_INSTANCE_TYPE, f"there is no instance type {desired.effective.instance_type}")
     wanted, weights = tracks.wanted(desired)
-    serving = scale.ready(draft.replicas)
-    new = rollout.adopted(state, desired.generation, desired.effective, wanted, weights, serving)
+    serving, effective = scale.ready(draft.replicas), desired.effective
+    if scale.is_at_zero(state, draft.observed.scaling):
+        # What was proven serves as soon as it is asked for; a new version proves itself in one step, since nothing is served meanwhile.
+        serving, effective = Counter(draft.wanted_state.in_force), msgspec.structs.replace(effective, steps=(100,))
+    new = rollout.adopted(state, desired.generation, effective, wanted, weights, serving)
     ended, new = history.adopted(state, new, draft.now)
     return draft.but(state=new, ended=ended)
+
+
+def _count(draft: Draft) -> Draft:
+    """How many replicas are asked for: by the load as the autoscaler sees it, within the bounds of now."""
+    seen = draft.observed
+    if draft.state is None:
+        return draft.but(scaling=seen.scaling)
+    found = count.chosen(draft.desired.effective, draft.state, seen.scaling, seen.decision, seen.start_times, draft.now)
+    return draft.but(scaling=found, events=(*draft.events, *count.told(seen.scaling, found)))
 
 
 def _is_outdated(draft: Draft, state: RolloutState) -> bool:
@@ -132,7 +146,7 @@ def _turn_back(draft: Draft, rejected: Rejected) -> Draft:
 def _advance(draft: Draft) -> Draft:
     """The next step of the weights, or the end of the rollout; or what it waits for."""
     before = draft.wanted_state
-    final = tracks.shared_out(draft.count(before), before.new)
+    final = scale.final(before, draft.asked)
     state, waits = rollout.advanced(before, scale.ready(draft.replicas), final, draft.now)
     state = history.followed(before, gate.with_baseline(before, state, draft.observed.windows))
     if state.settled:
@@ -162,9 +176,8 @@ def _resize(draft: Draft) -> Draft:
     state = draft.state
     if state is None:
         return draft
-    floor = draft.desired.effective.min_replicas
-    limits = scale.bounds(state, floor)
-    draft = _drained(draft, scale.surplus(limits, draft.replicas, draft.stoppable()))
+    limits = scale.bounds(state, draft.asked)
+    draft = _drained(draft, scale.surplus(limits, draft.replicas, draft.stoppable(), draft.busy()))
     startable = []
     for track in scale.missing(limits, scale.living(draft.replicas)):
         waits = _held_back(draft, state, track)
@@ -176,7 +189,7 @@ def _resize(draft: Draft) -> Draft:
     if not lacking:
         return placed
     if not any(r.phase is P.DRAINING for r in draft.replicas):
-        leaving = scale.giving_way(state, draft.replicas, floor, draft.stoppable())
+        leaving = scale.giving_way(state, draft.replicas, draft.asked, draft.stoppable(), draft.busy())
         if not leaving:
             return placed
         placed = _drained(placed, leaving)

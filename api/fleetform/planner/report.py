@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
+import msgspec
+
 from fleetform.domain.conditions import Condition, ConditionType, Reason, condition
 from fleetform.domain.events import NewEvent
 from fleetform.domain.replica import Replica, ReplicaPhase
@@ -12,6 +14,7 @@ from fleetform.planner import gate, rollout, routes
 from fleetform.planner.draft import Draft
 from fleetform.planner.lifecycle import START_GRACE_S, is_serving
 from fleetform.planner.model import Action, Blocked, BlockReason, Plan
+from fleetform.planner.schedule import bounds_at
 from fleetform.planner.status import BAD, Picture, changed, phase_word, status
 
 P = ReplicaPhase
@@ -23,6 +26,7 @@ GOOD_NEWS = {
     Reason.FETCHING: "replicas fetch their artifact",
     Reason.SERVING: "a ready replica answers requests",
     Reason.SHIFTING_TRAFFIC: "traffic moves to the new split",
+    Reason.SCALED_TO_ZERO: "nothing runs; the first request starts a replica",
     Reason.SETTLED: "every weight is in force, and every replica that is wanted is ready",
 }
 """What events say for reasons whose conditions need no words."""
@@ -58,7 +62,7 @@ def _stalled(draft: Draft) -> str:
 def reported(planned: tuple[Draft, tuple[Action, ...]]) -> Plan:
     """The finished plan."""
     draft, actions = planned
-    after = status(picture(draft), draft.now)
+    after = msgspec.structs.replace(status(picture(draft), draft.now), scaling=draft.scaling)
     return Plan(
         actions=actions,
         blocked=(*draft.blocked, *_waits(draft)),
@@ -68,7 +72,7 @@ def reported(planned: tuple[Draft, tuple[Action, ...]]) -> Plan:
         events=(*draft.events, *_condition_events(draft.observed.status.conditions, after.conditions), *_replica_events(draft)),
         needs_capacity=draft.needs_capacity,
         next_at=_next_at(draft),
-        scaling=draft.observed.scaling,
+        scaling=draft.scaling,
         records=_records(draft),
     )
 
@@ -139,6 +143,8 @@ def _next_at(draft: Draft) -> datetime | None:
     next_look = gate.next_look(state, draft.desired.effective, draft.now)
     if next_look is not None:
         found.append(next_look)
+    bounds_change = bounds_at(draft.desired.effective, draft.now).next_at
+    found += [bounds_change] if bounds_change is not None else []
     found += [at + timedelta(seconds=draft.desired.effective.bake_s) for at in state.idle_since.values()]
     for track, failures in state.failures.items():
         again = rollout.retry_at(state, track)

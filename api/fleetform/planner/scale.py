@@ -6,16 +6,19 @@
     idle (bake)                0                                   what it has
     any other                  0                                   0
 
+Where the count is zero nothing runs, but for one replica of each track that has yet to prove itself.
+
 Where there is no room for what is missing, warm replicas give way: idle ones first, then those of the old split beyond what
 their traffic needs. Together there are never fewer ready replicas than the endpoint asks for.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from fleetform.domain.base import Record
 from fleetform.domain.replica import Replica, ReplicaPhase
 from fleetform.domain.rollout import RolloutState
+from fleetform.domain.scaling import ScalingDecision
 from fleetform.planner.lifecycle import LIVING
 from fleetform.planner.tracks import shared_out
 
@@ -27,17 +30,32 @@ class Bounds(Record, frozen=True, kw_only=True):
     most: int | None
 
 
-def bounds(state: RolloutState, floor: int) -> dict[str, Bounds]:
-    """Per track of state. floor: the replicas that the endpoint asks for; a side with more tracks than that has one each."""
-    final, incumbent = shared_out(floor, state.new), shared_out(floor, state.old)
+def final(state: RolloutState, count: int) -> dict[str, int]:
+    """Replicas per track that the new split asks for. At zero a track that has yet to take over from another proves itself with one."""
+    return {} if count == 0 and not state.old else shared_out(count, state.new)
+
+
+def incumbents(state: RolloutState, count: int) -> dict[str, int]:
+    """Replicas per track that the old split asks for."""
+    return {} if count == 0 else shared_out(count, state.old)
+
+
+def is_at_zero(state: RolloutState | None, scaling: ScalingDecision | None) -> bool:
+    """True when nothing runs because nothing is asked for, and what is in force has proven itself."""
+    return state is not None and state.settled and scaling is not None and scaling.replicas == 0
+
+
+def bounds(state: RolloutState, count: int) -> dict[str, Bounds]:
+    """Per track of state. count: the replicas that the endpoint asks for; a side with more tracks than that has one each."""
+    wanted, incumbent = final(state, count), incumbents(state, count)
     found = {}
     for track in sorted(state.tracks):
-        if track in final or track in incumbent:
-            share = final.get(track, 0)
+        if track in wanted or track in incumbent:
+            share = wanted.get(track, 0)
             needed = still_needed(state, incumbent, track)
             found[track] = Bounds(least=max(share, needed), most=max(share, incumbent.get(track, 0)))
         elif track in state.idle_since:
-            found[track] = Bounds(least=0, most=None)
+            found[track] = Bounds(least=0, most=None if count else 0)
         else:
             found[track] = Bounds(least=0, most=0)
     return found
@@ -46,7 +64,7 @@ def bounds(state: RolloutState, floor: int) -> dict[str, Bounds]:
 def still_needed(state: RolloutState, incumbent: dict[str, int], track: str) -> int:
     """Replicas that the traffic left on a track of the old split asks for: its part rounded down, one while it has any."""
     weight = state.in_force.get(track, 0)
-    if weight == 0 or not state.old.get(track):
+    if weight == 0 or not state.old.get(track) or track not in incumbent:
         return 0
     return max(1, min(incumbent[track], incumbent[track] * weight // state.old[track]))
 
@@ -67,35 +85,40 @@ def missing(limits: dict[str, Bounds], alive: Counter[str]) -> list[str]:
     return [track for _, track in sorted(lacking)]
 
 
-def surplus(limits: dict[str, Bounds], replicas: tuple[Replica, ...], stoppable: Collection[str]) -> list[Replica]:
-    """Replicas beyond their track's bound, or of a track that is not needed. stoppable: ids of those whose host can be told."""
+def surplus(limits: dict[str, Bounds], replicas: tuple[Replica, ...], stoppable: Collection[str], busy: Mapping[str, int]) -> list[Replica]:
+    """Replicas beyond their track's bound, or of a track that is not needed.
+
+    stoppable: ids of those whose host can be told. busy: requests under way by id, where any are known.
+    """
     gone: list[Replica] = []
     alive = living(replicas)
     for track in sorted(alive):
         bound = limits.get(track, Bounds(least=0, most=0))
         over = 0 if bound.most is None else alive[track] - bound.most
-        gone += _dispensable(replicas, track, stoppable)[: max(0, over)]
+        gone += _dispensable(replicas, track, stoppable, busy)[: max(0, over)]
     return gone
 
 
-def giving_way(state: RolloutState, replicas: tuple[Replica, ...], floor: int, stoppable: Collection[str]) -> list[Replica]:
+def giving_way(
+    state: RolloutState, replicas: tuple[Replica, ...], count: int, stoppable: Collection[str], busy: Mapping[str, int]
+) -> list[Replica]:
     """Warm replicas to stop where there is no room for what is missing. One at a time, so that none goes in vain."""
     for track in sorted(state.idle_since):
-        candidates = _dispensable(replicas, track, stoppable)
+        candidates = _dispensable(replicas, track, stoppable, busy)
         if candidates:
             return candidates[:1]
-    incumbent, alive = shared_out(floor, state.old), living(replicas)
+    incumbent, alive = incumbents(state, count), living(replicas)
     ready_total = ready(replicas).total()
     for track in sorted(t for t in state.old if t not in state.new):
         if alive[track] <= still_needed(state, incumbent, track):
             continue
-        for candidate in _dispensable(replicas, track, stoppable)[:1]:
-            if candidate.phase is not ReplicaPhase.READY or ready_total > floor:
+        for candidate in _dispensable(replicas, track, stoppable, busy)[:1]:
+            if candidate.phase is not ReplicaPhase.READY or ready_total > count:
                 return [candidate]
     return []
 
 
-def _dispensable(replicas: tuple[Replica, ...], track: str, stoppable: Collection[str]) -> list[Replica]:
-    """Living replicas of a track in the order in which they may go: those not ready first, then the youngest."""
+def _dispensable(replicas: tuple[Replica, ...], track: str, stoppable: Collection[str], busy: Mapping[str, int]) -> list[Replica]:
+    """Living replicas of a track in the order in which they may go: those not ready first, then the idle ones, then the youngest."""
     mine = [r for r in replicas if r.track == track and r.phase in LIVING and r.replica_id in stoppable]
-    return sorted(mine, key=lambda r: (r.phase is ReplicaPhase.READY, -r.created_at.timestamp(), r.replica_id))
+    return sorted(mine, key=lambda r: (r.phase is ReplicaPhase.READY, r.replica_id in busy, -r.created_at.timestamp(), r.replica_id))

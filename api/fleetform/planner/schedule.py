@@ -24,7 +24,7 @@ class CountBounds(Record, frozen=True, kw_only=True):
 def bounds_at(effective: EffectiveEndpoint, now: datetime) -> CountBounds:
     """The bounds in force at now."""
     if not effective.schedule:
-        return CountBounds(least=effective.min_replicas, most=effective.max_replicas)
+        return CountBounds(least=effective.min_replicas, most=max(effective.min_replicas, effective.max_replicas))
     changes, names = [], []
     for name, schedule in sorted(effective.schedule.items()):
         ends_at = ends(schedule, now)

@@ -6,7 +6,7 @@ from datetime import datetime
 import msgspec
 
 from fleetform.domain.base import Record
-from fleetform.domain.conditions import Condition, ConditionType, Reason, with_condition
+from fleetform.domain.conditions import Condition, ConditionType, Reason, condition, with_condition
 from fleetform.domain.desired import Desired
 from fleetform.domain.endpoint import EndpointStatus, LiveState, Rejected, ReplicaCounts
 from fleetform.domain.replica import FailureReason, Replica, ReplicaPhase
@@ -84,6 +84,8 @@ def ready(picture: Picture) -> Verdict:
         return False, Reason.ROLLED_BACK, f"generation {picture.rejected.generation} was rolled back: {picture.rejected.reason}"
     if _serves(picture):
         return True, Reason.SERVING, ""
+    if _rests(picture):
+        return True, Reason.SCALED_TO_ZERO, "" if picture.counted == 0 else "a request is held while a replica starts"
     if picture.before.live is not None:
         return False, Reason.NO_READY_REPLICA, "no replica is ready"
     return False, Reason.STARTING, "the first replica is not ready yet"
@@ -92,6 +94,17 @@ def ready(picture: Picture) -> Verdict:
 def _serves(picture: Picture) -> bool:
     weights = {} if picture.state is None else picture.state.in_force
     return any(r.phase is P.READY and weights.get(r.track, 0) > 0 for r in picture.replicas)
+
+
+def _rests(picture: Picture) -> bool:
+    """True when nothing has to run, or starts from nothing and nothing has gone wrong: requests are held meanwhile, none is refused."""
+    if picture.state is None or not picture.state.settled:
+        return False
+    if picture.counted == 0:
+        return True
+    before = condition(picture.before.conditions, ConditionType.READY)
+    slept = before is not None and before.reason is Reason.SCALED_TO_ZERO
+    return slept and not picture.state.failures and not _waits_for_room(picture)
 
 
 def progressing(picture: Picture) -> Verdict:
@@ -181,6 +194,8 @@ def phase_word(picture: Picture) -> str:
         return "Ready" if picture.state is not None and picture.state.settled else "Updating"
     if picture.stalled:
         return "Stalled"
+    if picture.counted == 0 and _rests(picture):
+        return str(Reason.SCALED_TO_ZERO)
     _, reason, _ = progressing(picture)
     return "Pending" if _waits_for_room(picture) else str(reason)
 

@@ -1,0 +1,106 @@
+"""How many replicas an endpoint asks for: what is recorded, or what the autoscaler says newer, within the bounds in force.
+
+The first deployment proves itself with at least one replica, also where it may go to zero. While a rollout moves, the count never goes
+down. Bounds hold at once: those of a new spec, and those of a schedule at its times.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+
+from fleetform.domain.endpoint import EffectiveEndpoint
+from fleetform.domain.events import NewEvent
+from fleetform.domain.rollout import RolloutState, StartTimes
+from fleetform.domain.scaling import ScalingDecision, ScalingReason
+from fleetform.planner.demand import Policy, edges, replicas
+from fleetform.planner.schedule import CountBounds, bounds_at
+
+R = ScalingReason
+
+
+def policy_of(effective: EffectiveEndpoint, state: RolloutState, start_times: Mapping[str, StartTimes], bounds: CountBounds) -> Policy:
+    """What the endpoint asks of its scaling, with these bounds. start_times: by track id."""
+    starts = [start_times[track].p95_s for track in state.new if track in start_times]
+    return Policy(
+        least=bounds.least,
+        most=max(bounds.most, len(state.new)),
+        target_concurrency=effective.target_concurrency,
+        idle_s=effective.idle_s,
+        # While traffic moves, the side that it leaves keeps as many as it had: no more than one is asked for of each new version.
+        tracks=max(1, len(state.new)) if not state.old else 1,
+        schedules=bounds.names,
+        start_p95_s=max(starts, default=None),
+    )
+
+
+def may_move(effective: EffectiveEndpoint) -> bool:
+    """True when the count depends on the load: something is left between the bounds, now or at the time of a schedule."""
+    return effective.min_replicas < effective.max_replicas or bool(effective.schedule)
+
+
+def chosen(
+    effective: EffectiveEndpoint,
+    state: RolloutState,
+    recorded: ScalingDecision | None,
+    newer: ScalingDecision | None,
+    start_times: Mapping[str, StartTimes],
+    now: datetime,
+) -> ScalingDecision:
+    """The decision that holds now; the recorded one, unchanged, when nothing speaks against it."""
+    policy = policy_of(effective, state, start_times, bounds_at(effective, now))
+    if recorded is None:
+        return _first(policy, now)
+    found = recorded if newer is None or newer.at <= recorded.at else newer
+    if not state.settled and found.replicas < recorded.replicas:
+        found = recorded
+    count = min(max(found.replicas, policy.least), policy.most)
+    if 0 < count < policy.tracks:
+        count = policy.tracks
+    if count != found.replicas or (found.more_above, found.fewer_below) != edges(policy, count):
+        return _bounded(policy, found, count, recorded.replicas, now)
+    return found
+
+
+def _first(policy: Policy, now: datetime) -> ScalingDecision:
+    count = max(1, policy.least, policy.tracks)
+    if count == policy.least:
+        return _decision(policy, count, R.MINIMUM, policy.words("min_replicas"), now)
+    least = max(1, policy.least)
+    why = f"{policy.tracks} versions have traffic" if count > least else "the first deployment proves itself before it may go to zero"
+    return _decision(policy, count, R.INITIAL, f"{replicas(count)}: {why}", now)
+
+
+def _bounded(policy: Policy, found: ScalingDecision, count: int, before: int, now: datetime) -> ScalingDecision:
+    """The decision as the bounds of now have it."""
+    if count > found.replicas:
+        words = policy.words("min_replicas") if count == policy.least else f"{policy.tracks} versions have traffic"
+        reason = R.MINIMUM
+    elif count < found.replicas:
+        words, reason = policy.words("max_replicas"), R.MAXIMUM
+    elif policy.least == policy.most:
+        words, reason = f"{policy.words('min_replicas')} and so is max_replicas", R.MINIMUM
+    else:
+        # The same count between other bounds: what led to it still holds.
+        return msgspec.structs.replace(_decision(policy, count, found.reason, found.message, now), load=found.load)
+    bound = R.SCHEDULE if policy.schedules and count in (policy.least, policy.most) else reason
+    return msgspec.structs.replace(_decision(policy, count, bound, words, now), before=before)
+
+
+def _decision(policy: Policy, count: int, reason: ScalingReason, message: str, now: datetime) -> ScalingDecision:
+    more_above, fewer_below = edges(policy, count)
+    return ScalingDecision(replicas=count, at=now, reason=reason, message=message, more_above=more_above, fewer_below=fewer_below)
+
+
+def told(before: ScalingDecision | None, after: ScalingDecision | None) -> tuple[NewEvent, ...]:
+    """What a person wants to read of a decision that is new: that the count changed, or why it cannot follow the load."""
+    if before is None or after is None:
+        return ()
+    if after.replicas != before.replicas:
+        reason = "ScaledUp" if after.replicas > before.replicas else "ScaledDown"
+        return (NewEvent(kind="Normal", reason=reason, message=f"from {before.replicas} to {replicas(after.replicas)}: {after.message}"),)
+    if after.reason is R.MAXIMUM and before.reason is not R.MAXIMUM:
+        return (NewEvent(kind="Warning", reason="AtMaximum", message=f"{replicas(after.replicas)}: {after.message}"),)
+    if after.reason is R.NO_DATA and before.reason is not R.NO_DATA:
+        return (NewEvent(kind="Warning", reason="LoadUnknown", message=f"{replicas(after.replicas)}: {after.message}"),)
+    return ()
