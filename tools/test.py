@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,21 +39,26 @@ class Stage(NamedTuple):
 
 def main() -> int:
     """Install, then run every stage; exit status 1 when any failed."""
+    return run("make-test", stages, "All tests passed")
+
+
+def run(log_name: str, stages_of: Callable[[str], list[Stage]], when_passed: str) -> int:
+    """Install, then run the stages that stages_of makes of the Go program; a table of them at the end. 1 when any failed."""
     begun = time.monotonic()
-    log = home() / "logs" / "make-test.log"
+    log = home() / "logs" / f"{log_name}.log"
     try:
         program = prepare(log)
     except SetupError as error:
         return fail(f"Error: {error.message}")
     except StepFailed as error:
         return fail(f"Error: {error}", error.log)
-    results = [("installing", True, time.monotonic() - begun), *(run_stage(stage) for stage in stages(program))]
+    results = [("installing", True, time.monotonic() - begun), *(run_stage(stage) for stage in stages_of(program))]
     print()
     for name, passed, seconds in results:
         print(f"  {'ok    ' if passed else 'FAILED'}  {name:<44} {seconds:7.1f} s")
     failed = [name for name, passed, _ in results if not passed]
     total = time.monotonic() - begun
-    print(f"\n{'FAILED: ' + ', '.join(failed) if failed else 'All tests passed'} in {total / 60:.1f} minutes")
+    print(f"\n{'FAILED: ' + ', '.join(failed) if failed else when_passed} in {total / 60:.1f} minutes")
     return 1 if failed else 0
 
 
