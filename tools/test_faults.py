@@ -7,6 +7,10 @@ What `make test` has a short selection of runs here in full. The stage of the ro
 
 import sys
 
+from steps import ROOT
+
+sys.path.insert(0, str(ROOT / "api"))
+
 import environment
 import test
 from test import Stage
