@@ -260,3 +260,46 @@ def listens(port: int) -> bool:
 
 def kill(stub: StubProcess) -> None:
     end(stub.process, signal.SIGKILL)
+
+
+def test_a_replica_that_is_taken_out_gets_nothing_new_until_it_is_put_back(
+    gateway: Gateway, engines: tuple[EchoEngine, EchoEngine]
+) -> None:
+    """The host's own word, without a new snapshot; it outlives the next one."""
+    one, two = engines
+    route = a_route("hangs", a_track("v1", 100, one.path, two.path))
+    gateway.publish(route)
+    try:
+        take_out(gateway, "one")
+        until("the proxy has taken it", lambda: ask(gateway, "hangs", 10) == {"two": 10})
+        gateway.publish(replace(route, generation=2))
+        assert ask(gateway, "hangs", 50) == {"two": 50}
+        take_out(gateway, "one", "two")
+        until("nobody is left", lambda: ask(gateway, "hangs", 5) == {"no_ready_replica": 5})
+    finally:
+        take_out(gateway)
+    until("both are back", lambda: set(ask(gateway, "hangs", 20)) == {"one", "two"})
+
+
+def test_a_stopped_replica_taken_out_and_killed_loses_no_plain_request(gateway: Gateway) -> None:
+    """What it had taken is answered by the other as soon as it is killed: nothing of its answer had been sent."""
+    stubs = [gateway.stub(name, "stopped") for name in ("h1", "h2")]
+    gateway.publish(a_route("stopped", a_track("v1", 100, *(stub.path for stub in stubs))))
+    try:
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            stubs[0].process.send_signal(signal.SIGSTOP)
+            answers = pool.submit(ask, gateway, "stopped", 40)
+            until("requests hang", lambda: gateway.run(gateway.feed.in_flight("p1/stopped", ["h1"]))["h1"] > 0)
+            take_out(gateway, "h1")
+            until("the proxy has taken it", lambda: ask(gateway, "stopped", 10) == {"h2": 10})
+            kill(stubs[0])
+            assert answers.result(timeout=30) == {"h2": 40}
+    finally:
+        take_out(gateway)
+
+
+def take_out(gateway: Gateway, *names: str) -> None:
+    async def work() -> None:
+        gateway.feed.take_out(frozenset(names))
+
+    gateway.run(work())

@@ -32,6 +32,7 @@ class GatewayFeed:
         self._lock = asyncio.Lock()
         self._versions: deque[tuple[int, int]] = deque()
         self._acked_version = 0
+        self._out: frozenset[str] = frozenset()
         self.waiting = WaitingRoom(settings.waiting_socket, self._in_force, on_change)
         self._rotation: asyncio.Task[None] | None = None
 
@@ -78,6 +79,17 @@ class GatewayFeed:
             waiting=self.waiting.counts(),
         )
 
+    def take_out(self, replica_ids: frozenset[str]) -> None:
+        """These replicas, and no others, get nothing new from the Envoys of this machine, whatever the snapshot says of them.
+
+        What they have under way stays with them. It holds until the next call, and needs no server.
+        """
+        turned, self._out = self._out ^ replica_ids, replica_ids
+        stored = self._store.snapshot
+        routes = [route for route in stored.routes.values() if turned & _replicas(route)] if turned else []
+        if routes and stored.access is not None:
+            self._ads.publish([each for route in routes for each in self._route_resources(route)], [])
+
     @property
     def routes(self) -> Mapping[str, EndpointRoute]:
         """What is routed now, by key."""
@@ -115,7 +127,7 @@ class GatewayFeed:
         activator = str(self._settings.activator_socket)
         return [
             resource(TYPE_CLUSTER, route.key, cluster(route)),
-            resource(TYPE_ASSIGNMENT, route.key, assignment(route, activator)),
+            resource(TYPE_ASSIGNMENT, route.key, assignment(route, activator, self._out)),
         ]
 
     def _noticed(self) -> None:
@@ -131,6 +143,10 @@ class GatewayFeed:
         acknowledged = self._ads.acknowledged()
         while self._versions and self._versions[0][0] <= acknowledged:
             self._acked_version = self._versions.popleft()[1]
+
+
+def _replicas(route: EndpointRoute) -> set[str]:
+    return {target.replica_id for track in route.tracks for target in track.targets}
 
 
 def _access_resources(access: Access) -> list[Resource]:

@@ -53,12 +53,12 @@ def cluster(route: EndpointRoute) -> Any:
     return message
 
 
-def assignment(route: EndpointRoute, activator_socket: str) -> Any:
+def assignment(route: EndpointRoute, activator_socket: str, out: frozenset[str] = frozenset()) -> Any:
     """The ClusterLoadAssignment of route: one locality per track at priority 0, the activator at priority 1.
 
-    Envoy wants priority 0 to exist: with no replica at all the activator stands there.
+    Envoy wants priority 0 to exist: with no replica at all the activator stands there. out: replicas that hang.
     """
-    localities = [_locality(track) for track in route.tracks if track.targets]
+    localities = [_locality(track, out) for track in route.tracks if track.targets]
     activator = endpoint_components_pb2.LocalityLbEndpoints(
         priority=1 if localities else 0,
         locality=base_pb2.Locality(zone="activator"),
@@ -79,22 +79,24 @@ def pack(message: Any) -> Any:
     return packed
 
 
-def _locality(track: TrackRoute) -> Any:
+def _locality(track: TrackRoute, out: frozenset[str]) -> Any:
     """A weight of 0 is a locality without one, which Envoy gives nothing as long as another has a living host."""
     weight = wrappers_pb2.UInt32Value(value=track.weight) if track.weight else None
     return endpoint_components_pb2.LocalityLbEndpoints(
         priority=0,
         locality=base_pb2.Locality(zone=track.track),
         load_balancing_weight=weight,
-        lb_endpoints=[_target(target, track) for target in track.targets],
+        lb_endpoints=[_target(target, track, out) for target in track.targets],
     )
 
 
-def _target(target: Target, track: TrackRoute) -> Any:
+def _target(target: Target, track: TrackRoute, out: frozenset[str]) -> Any:
     """At weight 0 the target is marked like a draining one: otherwise it would step in when every weighted track has died."""
     host = _host(target.address, version=track.version, replica_id=target.replica_id)
     if target.draining or track.weight == 0:
         host.health_status = health_check_pb2.DRAINING
+    elif target.replica_id in out:
+        host.health_status = health_check_pb2.UNHEALTHY
     return host
 
 

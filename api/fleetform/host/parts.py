@@ -28,11 +28,16 @@ class Artifacts(Protocol):
 
 
 class Proxy(Protocol):
-    """The proxy of this host. in_flight: replica → requests under way, for those that the route `key` names; OSError: it does not say."""
+    """The proxy of this host. in_flight: replica → requests under way, for those that the route `key` names; OSError: it does not say.
+
+    take_out: these replicas, and no others, get nothing new, whatever the server has said of them.
+    """
 
     async def in_flight(self, key: str, replica_ids: Iterable[str]) -> dict[str, int]: ...
 
     def alive(self) -> bool: ...
+
+    def take_out(self, replica_ids: frozenset[str]) -> None: ...
 
 
 class Host(NamedTuple):

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import socket
 import struct
 from collections.abc import AsyncIterator, Iterable
@@ -19,6 +20,7 @@ UP_POLL_S = 0.2
 HEALTH_TIMEOUT_S = 5.0
 CANARY_TIMEOUT_S = 120.0
 CANARY_TRIES = 3
+_TOKENS = re.compile(r"^vllm:(?:prompt|generation)_tokens_total\{[^}]*\} (\S+)$", re.MULTILINE)
 
 
 class NotServing(Exception):
@@ -84,6 +86,34 @@ async def check_canary(http: httpx2.AsyncClient, model: str, task: Task) -> None
         if not words:
             return
     raise NotServing(FailureReason.CANARY_FAILED, f"the engine is up and answers no request: {words}")
+
+
+async def answered(address: Address, model: str, task: Task, health_path: str | None) -> None:
+    """Return once the engine has answered a request of one token; it is asked until then, for as long as the caller waits.
+
+    Any answer will do: an engine that refuses because it is full, or cannot do what it is asked, is not hung. health_path: what an
+    engine without OpenAI routes is asked for in its place.
+    """
+    while True:
+        with contextlib.suppress(httpx2.HTTPError, OSError):
+            async with client(address) as http:
+                if health_path is None:
+                    await _ask(http, model, task)
+                else:
+                    await http.get(health_path, timeout=CANARY_TIMEOUT_S)
+                return
+        await asyncio.sleep(UP_POLL_S)
+
+
+async def tokens(address: Address, timeout_s: float) -> float | None:
+    """Tokens that vLLM has read and made since it started, by its `/metrics`; None when it does not say."""
+    try:
+        async with client(address) as http:
+            text = (await http.get("/metrics", timeout=timeout_s)).text
+    except (httpx2.HTTPError, OSError):
+        return None
+    found = [float(value) for value in _TOKENS.findall(text)]
+    return sum(found) if found else None
 
 
 async def _ask(http: httpx2.AsyncClient, model: str, task: Task) -> str:

@@ -27,13 +27,14 @@ class Identity(NamedTuple):
 
 
 class Stat(NamedTuple):
-    """The fields of /proc/PID/stat that are used here."""
+    """The fields of /proc/PID/stat that are used here. cpu_ticks: processor time so far, of all of its threads."""
 
     pid: int
     state: str
     parent: int
     session_id: int
     start_ticks: int
+    cpu_ticks: int
 
 
 class Group(NamedTuple):
@@ -61,7 +62,14 @@ def read_stat(pid: int) -> Stat | None:
         return None
     # The command's name stands in parentheses and may itself contain parentheses and spaces.
     fields = text[text.rindex(")") + 2 :].split()
-    return Stat(pid=pid, state=fields[0], parent=int(fields[1]), session_id=int(fields[3]), start_ticks=int(fields[19]))
+    return Stat(
+        pid=pid,
+        state=fields[0],
+        parent=int(fields[1]),
+        session_id=int(fields[3]),
+        start_ticks=int(fields[19]),
+        cpu_ticks=int(fields[11]) + int(fields[12]),
+    )
 
 
 def all_stats() -> list[Stat]:

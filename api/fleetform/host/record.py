@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 
 class ReplicaRecord(Record, frozen=True, kw_only=True):
-    """start: the command it began with. oom_kills: the kernel's counter when it was launched.
+    """start: the command it began with. oom_kills: the kernel's counter when it was launched. hung_since: out of rotation since then.
 
     drain_until: when it is being stopped, how long the proxy may still take to let go of it. failure is set before anything is torn
     down, so that a worker that dies meanwhile does not lose the reason.
@@ -35,6 +35,7 @@ class ReplicaRecord(Record, frozen=True, kw_only=True):
     exit_code: int | None = None
     drain_until: datetime | None = None
     oom_kills: int | None = None
+    hung_since: datetime | None = None
 
     @property
     def replica_id(self) -> str:
@@ -68,6 +69,7 @@ class ReplicaRecord(Record, frozen=True, kw_only=True):
             message=self.message,
             log_tail=self.log_tail,
             exit_code=self.exit_code,
+            hung_since=self.hung_since,
         )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -51,11 +52,17 @@ class Replica:
         self.adapter: Adapter = adapter_for(record.start.track)
         self.task: asyncio.Task[None] | None = None
         self.exit: Exit | None = None
+        self._saving = asyncio.Lock()
+        self._hung: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.log = log.bind(replica=record.replica_id, endpoint=record.route_key, generation=record.start.generation)
 
     @property
     def exited(self) -> bool:
         return self.record.state is HostReplicaState.EXITED
+
+    @property
+    def is_vllm(self) -> bool:
+        return self.record.start.track.command is None
 
     @property
     def stopping(self) -> bool:
@@ -80,9 +87,24 @@ class Replica:
             return
         await self.let_go()
         if not self.exited:
-            wait_s = command.drain_timeout_s if self.record.state is HostReplicaState.SERVING else 0
+            # What a hung engine has under way never ends.
+            drains = self.record.state is HostReplicaState.SERVING and self.record.hung_since is None
+            wait_s = command.drain_timeout_s if drains else 0
             await self._update(state=HostReplicaState.STOPPING, drain_until=utc_now() + timedelta(seconds=wait_s))
         self.begin()
+
+    async def set_out(self, since: datetime | None, message: str) -> None:
+        """Show that it is out of rotation since then, and why; None: it is back."""
+        await self._update(hung_since=since, message=message)
+        if since is None:
+            self.log.info("replica_back")
+        else:
+            self.log.warning("replica_out_of_rotation", message=message)
+
+    def give_up(self, message: str) -> None:
+        """It hangs and does not come back: it is ended."""
+        if not self._hung.done():
+            self._hung.set_result(message)
 
     async def _live(self) -> None:
         try:
@@ -186,11 +208,15 @@ class Replica:
         self.log.info("replica_serves", seconds=round((now - self._started_at("launch")).total_seconds(), 1))
 
     async def _lost(self, end: "asyncio.Future[Exit]") -> Failed:
-        """Wait until it has ended, or lives on without its socket, through which alone it can be reached."""
+        """Wait until it has ended, is given up, or lives on without its socket, through which alone it can be reached."""
         address = self.record.address
+        tasks: set[asyncio.Future[Any]] = {end, self._hung}
         while not isinstance(address, Unix) or await asyncio.to_thread(Path(address.path).exists):
-            if end in (await asyncio.wait({end}, timeout=SOCKET_POLL_S))[0]:
+            done, _ = await asyncio.wait(tasks, timeout=SOCKET_POLL_S, return_when=asyncio.FIRST_COMPLETED)
+            if end in done:
                 break
+            if self._hung in done:
+                return Failed(FailureReason.HUNG, self._hung.result())
         # An engine that ends in order removes its socket first.
         if end in (await asyncio.wait({end}, timeout=SOCKET_GONE_S))[0]:
             return self._crashed(end.result())
@@ -226,7 +252,9 @@ class Replica:
         layout = self.host.layout
         end = asyncio.ensure_future(ended(identity, layout.exits))
         try:
-            await asyncio.to_thread(processes.end_group, identity, layout.work(self.record.replica_id), KILL_AFTER_S)
+            # A hung engine would let its grace pass, and keep whoever waits for it from being answered elsewhere.
+            grace_s, first = (0.0, signal.SIGKILL) if self.record.hung_since is not None else (KILL_AFTER_S, signal.SIGTERM)
+            await asyncio.to_thread(processes.end_group, identity, layout.work(self.record.replica_id), grace_s, first)
             await asyncio.to_thread(processes.end_strays, identity, mark(layout.scratch(self.record.replica_id)))
             while (doubt := ending.left_in_doubt(layout, self.record, identity)) is not None:
                 if self.record.state is not HostReplicaState.QUARANTINED:
@@ -252,7 +280,9 @@ class Replica:
 
     async def _update(self, **changes: Any) -> None:
         self.record = msgspec.structs.replace(self.record, **changes)
-        await asyncio.to_thread(save, self.host.layout, self.record)
+        async with self._saving:
+            # The newest one: whoever waited here may have been overtaken.
+            await asyncio.to_thread(save, self.host.layout, self.record)
         self._show()
 
     def _show(self) -> None:

@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import time
+from datetime import datetime
 
 import msgspec
 
-from fleetform.domain.protocol import ForgetReplica, HostReplica, StartReplica, StopReplica
+from fleetform.domain.protocol import ForgetReplica, HostReplica, HostReplicaState, StartReplica, StopReplica
 from fleetform.host import logs, records
 from fleetform.host.layout import is_replica_id
 from fleetform.host.parts import Host
@@ -18,7 +19,7 @@ LOG_CHECK_S = 5.0
 DEVICE_CHECK_S = 10.0
 LOGS_KEPT = 200
 LOG_KEPT_S = 7 * 86400
-IN_FLIGHT_POLL_S = 5.0
+IN_FLIGHT_POLL_S = 1.0
 
 
 class Replicas:
@@ -96,6 +97,21 @@ class Replicas:
         with contextlib.suppress(OSError):  # a proxy that does not answer leaves the number out
             in_flight = await self.host.proxy.in_flight(found.record.route_key, [replica_id])
         return msgspec.structs.replace(shown, in_flight=in_flight.get(replica_id))
+
+    def serving(self) -> list[Replica]:
+        """Those whose engine is up and is neither being stopped nor ended."""
+        found = self.replicas.values()
+        return [r for r in found if r.record.state is HostReplicaState.SERVING and r.record.failure is None and not r.stopping]
+
+    async def set_out(self, replica: Replica, since: datetime | None, message: str) -> None:
+        """Take a replica out of rotation at this machine's proxy since then, or put it back (None)."""
+        replica.record = msgspec.structs.replace(replica.record, hung_since=since)
+        self.keep_out()
+        await replica.set_out(since, message)
+
+    def keep_out(self) -> None:
+        """Tell the proxy once more which replicas get nothing new."""
+        self.host.proxy.take_out(frozenset(i for i, r in self.replicas.items() if r.record.hung_since is not None))
 
     def log_lines(self, replica_id: str, lines: int) -> tuple[str, ...]:
         """The end of its log, redacted; also for a while after it was forgotten. Empty when there is none."""

@@ -29,6 +29,7 @@ from fleetform.host.board import Board
 from fleetform.host.commands import Commands
 from fleetform.host.fence import Fence
 from fleetform.host.guard import keep_supervisor
+from fleetform.host.healing import Healing
 from fleetform.host.layout import Layout
 from fleetform.host.parts import Host
 from fleetform.host.replicas import Replicas
@@ -67,11 +68,14 @@ async def serve(settings: Settings, layout: Layout) -> None:
     await feed.start()
     telemetry.start()
     replicas.adopt()
+    healing = Healing(replicas)
+    healing.start()
     guard = asyncio.create_task(keep_supervisor(layout))
     try:
         await _answer(settings.host_socket, make_app(board, commands, replicas, feed, telemetry), stop)
     finally:
         guard.cancel()
+        await healing.stop()
         await replicas.let_go()
         await verifications.stop()
         await artifacts.close()
@@ -91,6 +95,9 @@ class FeedProxy:
 
     def alive(self) -> bool:
         return self.feed.report().proxy_alive
+
+    def take_out(self, replica_ids: frozenset[str]) -> None:
+        self.feed.take_out(replica_ids)
 
 
 class _Server(uvicorn.Server):
