@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
@@ -191,6 +192,13 @@ async def test_the_load_names_its_host(case: Case) -> None:
     load = await case.driver.load(case.host)
     assert load.host == case.host
     assert load.gateway is None or (load.gateway.endpoints, load.gateway.replicas) == ((), ())
+
+
+async def test_windows_of_an_endpoint_that_nobody_asked_are_empty(case: Case) -> None:
+    since = datetime.now(UTC) - timedelta(minutes=2)
+    found = await case.driver.windows(case.host, "acme/chat", since)
+    assert found.tracks == ()
+    assert since <= found.since <= found.until <= datetime.now(UTC) + timedelta(seconds=5)
 
 
 async def test_the_log_of_an_engine_can_be_read(case: Case) -> None:

@@ -221,7 +221,10 @@ def test_the_access_log(own_gateway: Gateway, engine: EchoEngine) -> None:
     assert served["latency_ms"] >= 0
     assert served["ttft_ms"] >= 0
     assert (private["endpoint"], private["version"], private["status"]) == ("private", "v3", 200)
-    assert not {"bytes_in", "bytes_out", "details", "ttft_ms", "replica"} & set(private)
+    assert not {"bytes_in", "bytes_out", "details", "ttft_ms"} & set(private)
+    for line in (served, private):
+        assert (line["track"], line["replica"], line["flags"]) == (f"{line['version']}.aaaaaaaa", "engine", "-")
+        assert 0 <= line["replica_ttft_ms"] <= line["replica_latency_ms"] <= line["latency_ms"] + 1
 
     with pytest.raises(openai.APIStatusError) as caught:
         own_gateway.client("cd-" + canary).chat.completions.create(model="m", messages=[])

@@ -1,6 +1,7 @@
 """The access log: one JSON object per request, in a file. It never holds a path's query, a body, a key or a header's text.
 
-An endpoint with `logging.content: off` keeps the audit fields only: who called what, when, with which outcome and how many tokens.
+An endpoint with `logging.content: off` keeps two groups only. AUDIT_FIELDS: who called what, when, with which outcome and how many tokens.
+MEASURED_FIELDS: how its replica did, in ids and times, by which versions are compared.
 """
 
 from typing import Any
@@ -23,11 +24,17 @@ AUDIT_FIELDS = {
     "latency_ms": "%DURATION%",
     "usage": "%DYNAMIC_METADATA(ff.usage)%",
 }
-TECHNICAL_FIELDS = {
+MEASURED_FIELDS = {
     "replica": "%METADATA(UPSTREAM_HOST:ff:replica)%",
+    "track": "%METADATA(UPSTREAM_HOST:ff:track)%",
+    "flags": "%RESPONSE_FLAGS%",
+    # From where the last attempt was handed to the replica: without the time that the activator held it or other replicas lost.
+    "replica_ttft_ms": "%COMMON_DURATION(US_TX_BEG:US_RX_BEG:ms)%",
+    "replica_latency_ms": "%COMMON_DURATION(US_TX_BEG:DS_TX_END:ms)%",
+}
+TECHNICAL_FIELDS = {
     "ttft_ms": "%RESPONSE_DURATION%",
     "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
-    "flags": "%RESPONSE_FLAGS%",
     "details": "%RESPONSE_CODE_DETAILS%",
     "bytes_in": "%BYTES_RECEIVED%",
     "bytes_out": "%BYTES_SENT%",
@@ -36,13 +43,13 @@ TECHNICAL_FIELDS = {
 
 
 def access_log(settings: Settings) -> list[Json]:
-    """Two writers into one file: all fields, or the audit fields for endpoints that keep no more."""
+    """Two writers into one file: all fields, or those of endpoints that keep no more."""
     setting = "xds.cluster_metadata.filter_metadata['ff']['log']"
     path = str(settings.access_log)
     return [
-        _writer(path, AUDIT_FIELDS, _cel(f"{setting} == 'off'")),
+        _writer(path, AUDIT_FIELDS | MEASURED_FIELDS, _cel(f"{setting} == 'off'")),
         # An expression that touches an absent value is an error, and an error writes nothing: so absence is asked for first.
-        _writer(path, AUDIT_FIELDS | TECHNICAL_FIELDS, _cel(f"!has(xds.cluster_metadata) || {setting} != 'off'")),
+        _writer(path, AUDIT_FIELDS | MEASURED_FIELDS | TECHNICAL_FIELDS, _cel(f"!has(xds.cluster_metadata) || {setting} != 'off'")),
     ]
 
 

@@ -63,7 +63,7 @@ def assignment(route: EndpointRoute, activator_socket: str, out: frozenset[str] 
         priority=1 if localities else 0,
         locality=base_pb2.Locality(zone="activator"),
         load_balancing_weight=wrappers_pb2.UInt32Value(value=1),
-        lb_endpoints=[_host(Unix(path=activator_socket), version="", replica_id="activator")],
+        lb_endpoints=[_host(Unix(path=activator_socket), replica="activator")],
     )
     return endpoint_pb2.ClusterLoadAssignment(
         cluster_name=route.key,
@@ -92,7 +92,7 @@ def _locality(track: TrackRoute, out: frozenset[str]) -> Any:
 
 def _target(target: Target, track: TrackRoute, out: frozenset[str]) -> Any:
     """At weight 0 the target is marked like a draining one: otherwise it would step in when every weighted track has died."""
-    host = _host(target.address, version=track.version, replica_id=target.replica_id)
+    host = _host(target.address, replica=target.replica_id, track=track.track, version=track.version)
     if target.draining or track.weight == 0:
         host.health_status = health_check_pb2.DRAINING
     elif target.replica_id in out:
@@ -100,10 +100,11 @@ def _target(target: Target, track: TrackRoute, out: frozenset[str]) -> Any:
     return host
 
 
-def _host(address: Address, version: str, replica_id: str) -> Any:
+def _host(address: Address, replica: str, track: str = "", version: str = "") -> Any:
+    """The access log names its three words."""
     return endpoint_components_pb2.LbEndpoint(
         endpoint=endpoint_components_pb2.Endpoint(address=_address(address)),
-        metadata=_metadata(version=version, replica=replica_id),
+        metadata=_metadata(replica=replica, track=track, version=version),
     )
 
 

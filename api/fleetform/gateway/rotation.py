@@ -33,12 +33,17 @@ async def rotate(path: Path, admin_socket: Path, limit_bytes: int = LIMIT_BYTES)
     return True
 
 
+def renamed(path: Path, number: int) -> Path:
+    """The log that was in use number rotations ago."""
+    return path.with_name(f"{path.name}.{number}")
+
+
 def _move_on(path: Path, limit_bytes: int) -> bool:
     if not path.exists() or path.stat().st_size <= limit_bytes:
         return False
     for number in range(KEPT - 1, 0, -1):
-        older = path.with_name(f"{path.name}.{number}")
+        older = renamed(path, number)
         if older.exists():
-            older.replace(path.with_name(f"{path.name}.{number + 1}"))
-    path.replace(path.with_name(f"{path.name}.1"))
+            older.replace(renamed(path, number + 1))
+    path.replace(renamed(path, 1))
     return True

@@ -1,10 +1,15 @@
-"""What this machine's proxy is seen to do: its load now. Runs inside the host worker, beside the feed."""
+"""What this machine's proxy is seen to do now, and how requests ended in the last hour. Runs inside the host worker, beside the feed."""
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 
+from fleetform.domain.load import Windows
+from fleetform.gateway.intake import Intake
 from fleetform.gateway.sampler import Sampler
 from fleetform.gateway.snapshot import EndpointRoute
+from fleetform.gateway.windows import KEPT_S, WindowStore
 from fleetform.settings import Settings
 
 
@@ -13,15 +18,25 @@ class Telemetry:
 
     def __init__(self, settings: Settings, routes: Callable[[], Mapping[str, EndpointRoute]]) -> None:
         self.sampler = Sampler(settings, routes)
+        self.store = WindowStore()
+        self.intake = Intake(settings.access_log, self.store)
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin to look, on the running event loop."""
-        self._tasks = [asyncio.create_task(self.sampler.run(), name="sampler")]
+        work = {"sampler": self.sampler.run(), "intake": self.intake.run()}
+        self._tasks = [asyncio.create_task(run, name=name) for name, run in work.items()]
 
     async def stop(self) -> None:
         """Look no longer, and keep what the next worker goes on from."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.intake.close()
         self.sampler.save()
+
+    def windows(self, key: str, since: datetime) -> Windows:
+        """How the requests of that endpoint ended since then, by track; empty at the present while the past is still being read."""
+        until = self.intake.until
+        begin = max(since.timestamp(), time.time() - KEPT_S)
+        return self.store.read(key, begin, begin if until is None else until)

@@ -5,6 +5,7 @@ GET  /v1/observe             ?since=N&wait_s=S → HostReport
 GET  /v1/load                → HostLoad
 GET  /v1/replicas/{id}       → HostReplica, or 404
 GET  /v1/replicas/{id}/log   ?lines=N → LogText
+GET  /v1/gateway/windows     ?key=K&since=T → Windows
 POST /v1/gateway/snapshot    SnapshotUpdate → PublishResult, or 409 HostRefusal
 POST /v1/shutdown            stop every engine; answers when all have exited
 GET  /healthz                200 while the worker runs
@@ -12,6 +13,7 @@ GET  /healthz                200 while the worker runs
 The socket is 0600 in a directory that is 0700: who may connect is this machine's own user.
 """
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -21,7 +23,7 @@ from litestar.di import Provide
 from litestar.exceptions import HTTPException, NotFoundException
 from litestar.params import Parameter
 
-from fleetform.domain.load import HostLoad
+from fleetform.domain.load import HostLoad, Windows
 from fleetform.domain.protocol import CommandRequest, CommandResult, HostRefusal, HostReplica, HostReport, LogText
 from fleetform.gateway.feed import GatewayFeed
 from fleetform.gateway.snapshot import PublishResult, SnapshotUpdate
@@ -72,6 +74,11 @@ def replica_log(replica_id: str, replicas: Replicas, lines: Annotated[int, Param
     return LogText(replica_id=replica_id, lines=replicas.log_lines(replica_id, lines))
 
 
+@get("/v1/gateway/windows")
+async def windows(telemetry: Telemetry, key: str, since: datetime) -> Windows:
+    return telemetry.windows(key, since if since.tzinfo else since.replace(tzinfo=UTC))
+
+
 @post("/v1/gateway/snapshot", status_code=200, request_max_body_size=BODY_MAX_BYTES)
 async def snapshot(data: SnapshotUpdate, commands: Commands, feed: GatewayFeed) -> Response[PublishResult | HostRefusal]:
     refusal = await commands.admit(data.epoch)
@@ -94,7 +101,7 @@ def make_app(board: Board, commands: Commands, replicas: Replicas, feed: Gateway
     """The worker's API over its parts."""
     parts = {"board": board, "commands": commands, "replicas": replicas, "feed": feed, "telemetry": telemetry}
     return Litestar(
-        [command, observe, load, replica, replica_log, snapshot, shutdown, health],
+        [command, observe, load, replica, replica_log, windows, snapshot, shutdown, health],
         dependencies={name: _always(part) for name, part in parts.items()},
         exception_handlers={HTTPException: _http_error, Exception: _bug},
         logging_config=None,
