@@ -8,6 +8,8 @@ comparison.py how the versions of a rollout do, as the gateways count it
 watch.py      asks every host what has changed
 publisher.py  routes and access rules → snapshot updates, and what each gateway has in force
 access.py     who may come in at the gateways
+scaling.py    how many replicas each endpoint should have by its load, every two seconds, in memory
+loads.py      what hosts and gateways have measured, put together
 queue.py      what is to be looked at, and when
 outcome.py    what one pass came to
 deps.py       what all of it works with

@@ -50,6 +50,7 @@ from fleetform.reconciler.comparison import compared
 from fleetform.reconciler.deps import SHARD, Deps
 from fleetform.reconciler.outcome import Done, InProgress, Outcome
 from fleetform.reconciler.publisher import Publisher
+from fleetform.reconciler.scaling import Scaler
 from fleetform.reconciler.sight import Sight
 from fleetform.steps import Step, step
 from fleetform.store import fleet, recording
@@ -65,12 +66,13 @@ class EndpointLoop:
     owners: replica id → uid of its endpoint. keys: `project/name` → uid. hungry: uids of endpoints that wait for room or quota.
     """
 
-    def __init__(self, deps: Deps, epoch: int, sight: Sight, publisher: Publisher, on_release: Callable[[], None]) -> None:
+    def __init__(self, deps: Deps, epoch: int, sight: Sight, publisher: Publisher, scaler: Scaler, on_release: Callable[[], None]) -> None:
         self._deps = deps
         self._on_release = on_release
         self._epoch = epoch
         self._sight = sight
         self._publisher = publisher
+        self._scaler = scaler
         self.owners: dict[str, str] = {}
         self.keys: dict[str, str] = {}
         self.hungry: set[str] = set()
@@ -85,6 +87,7 @@ class EndpointLoop:
         made, waits_s = await self._granted(made)
         if await self._record(facts, made):
             self._on_release()
+        self._scaler.learn(facts, made)
         await self._apply(facts, made)
         return self._outcome(uid, made, waits_s)
 
@@ -121,6 +124,7 @@ class EndpointLoop:
             held=facts.held,
             rollout=facts.rollout,
             scaling=facts.scaling,
+            decision=self._scaler.decision(desired.uid),
             start_times=facts.start_times,
             replicas=tuple(
                 SeenReplica(
@@ -128,6 +132,7 @@ class EndpointLoop:
                     seen=self._sight.replica(item.replica.members[0].host, item.replica.replica_id),
                     reachable=self._sight.is_reachable(item.replica.members[0].host),
                     holds=item.holds,
+                    in_flight=self._scaler.loads.in_flight(item.replica.replica_id),
                 )
                 for item in facts.replicas
             ),
@@ -186,6 +191,7 @@ class EndpointLoop:
                 case Bury():
                     key = f"{facts.desired.project}/{facts.desired.name}"
                     self._publisher.forget(key)
+                    self._scaler.forget(facts.desired.uid, key)
                     self.keys.pop(key, None)
                 case Release() | Drop():
                     step(Step.RELEASE_BEFORE)

@@ -23,6 +23,7 @@ from fleetform.reconciler.endpoints import EndpointLoop
 from fleetform.reconciler.outcome import Done, InProgress, Outcome, Stalled, TemporaryFailure
 from fleetform.reconciler.publisher import Publisher
 from fleetform.reconciler.queue import WorkQueue
+from fleetform.reconciler.scaling import Scaler
 from fleetform.reconciler.sight import Sight
 from fleetform.reconciler.versions import VersionLoop
 from fleetform.reconciler.watch import Watch
@@ -109,16 +110,17 @@ class Term:
         self.queue = WorkQueue(deps.now)
         self.sight = Sight(self._replica_changed, self._version_changed)
         self.publisher = Publisher(deps.driver, claim.epoch)
-        self.endpoints = EndpointLoop(deps, claim.epoch, self.sight, self.publisher, self._room_again)
+        self.scaler = Scaler(deps, self.sight, self._count_changes)
+        self.endpoints = EndpointLoop(deps, claim.epoch, self.sight, self.publisher, self.scaler, self._room_again)
         self.versions = VersionLoop(deps, claim.epoch, self.sight)
-        self._watch = Watch(deps, self.sight, self.publisher, self._routes_changed, self._hosts_changed)
+        self._watch = Watch(deps, self.sight, self.publisher, self._routes_changed, self._hosts_changed, self.scaler.waiting)
         self._failures: dict[str, int] = {}
         self._sweep_now = asyncio.Event()
         self._access_now = asyncio.Event()
 
     async def run(self) -> None:
         """Lead until the claim is lost. What goes wrong beyond one key ends the term, never the program."""
-        parts = [self._renew(), self._listen(), self._sweep(), self._allow(), self._watch.run()]
+        parts = [self._renew(), self._listen(), self._sweep(), self._allow(), self._watch.run(), self.scaler.run()]
         try:
             async with asyncio.TaskGroup() as group:
                 for part in (*parts, *(self._work() for _ in range(WORKERS))):
@@ -267,6 +269,9 @@ class Term:
         uid = self.endpoints.owners.get(replica_id)
         if uid is not None:
             self.queue.hint(f"{ENDPOINT} {uid}")
+
+    def _count_changes(self, uid: str) -> None:
+        self.queue.hint(f"{ENDPOINT} {uid}")
 
     def _version_changed(self, version_uid: str) -> None:
         self.queue.hint(f"{VERSION} {version_uid}")

@@ -1,7 +1,7 @@
 """Asks every host what has changed there, all the time, and passes it on."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import structlog
 
@@ -23,7 +23,10 @@ RETRY_S = 0.5
 
 
 class Watch:
-    """One task per host. on_keys: routes of which a gateway says something new. on_hosts: capacity has changed, or a host is back."""
+    """One task per host. on_keys: routes of which a gateway says something new. on_hosts: capacity has changed, or a host is back.
+
+    on_waiting: requests that a gateway holds, by route.
+    """
 
     def __init__(
         self,
@@ -32,12 +35,14 @@ class Watch:
         publisher: Publisher,
         on_keys: Callable[[Iterable[str]], None],
         on_hosts: Callable[[], None],
+        on_waiting: Callable[[str, Mapping[str, int]], None],
     ) -> None:
         self._deps = deps
         self._sight = sight
         self._publisher = publisher
         self._on_keys = on_keys
         self._on_hosts = on_hosts
+        self._on_waiting = on_waiting
         self._saved: dict[str, tuple[str, HostCapacity]] = {}
         self._gateways: set[str] = set()
 
@@ -90,6 +95,7 @@ class Watch:
             self._publisher.add_gateway(name)
             group.create_task(self._publisher.serve(name))
         self._on_keys(self._publisher.heard(name, report.gateway))
+        self._on_waiting(name, report.gateway.waiting)
 
     async def _save(self, report: HostReport) -> bool:
         """Record what the host offers, when that differs; True when it did."""

@@ -1,0 +1,99 @@
+"""What hosts and gateways have measured last, kept in memory, and what it says of one endpoint or replica.
+
+Hosts tell the time by their own clocks. Here a measurement is as old as the answer in which it first came, so that a clock that is set,
+or a sampler that stands still behind an answering host, is not taken for news.
+"""
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+
+from fleetform.domain.load import EndpointLoad, EngineLoad, GatewayLoad, HostLoad, ReplicaLoad
+from fleetform.domain.scaling import LoadSample
+
+ABSENT_S = 60.0
+"""A gateway leaves out what has had nothing under way for so long."""
+
+
+class _Gateway:
+    """One gateway's last measurement. at, since: when it was taken and when counting began, by our clock."""
+
+    def __init__(self, load: GatewayLoad, now: datetime) -> None:
+        self.counted_at = load.at
+        self.at = now
+        self.since = now - (load.at - load.since)
+        self.endpoints: dict[str, EndpointLoad] = {endpoint.key: endpoint for endpoint in load.endpoints}
+        self.replicas: dict[str, ReplicaLoad] = {replica.replica_id: replica for replica in load.replicas}
+
+
+class Loads:
+    """The last answers of all hosts."""
+
+    def __init__(self) -> None:
+        self._gateways: dict[str, _Gateway] = {}
+        self._engines: dict[str, dict[str, EngineLoad]] = {}
+        self._active_at: dict[str, datetime] = {}
+
+    def take(self, load: HostLoad, now: datetime) -> None:
+        """Take in what a host answered now."""
+        self._engines[load.host] = {engine.replica_id: engine for engine in load.engines}
+        known = self._gateways.get(load.host)
+        if load.gateway is None or (known is not None and known.counted_at == load.gateway.at):
+            return
+        self._gateways[load.host] = _Gateway(load.gateway, now)
+        for endpoint in load.gateway.endpoints:
+            at = now - timedelta(seconds=endpoint.idle_s)
+            self._active_at[endpoint.key] = max(at, self._active_at.get(endpoint.key, at))
+
+    def forget(self, key: str) -> None:
+        """The endpoint `key` is gone."""
+        self._active_at.pop(key, None)
+
+    def is_busy(self, key: str) -> bool:
+        """True when some gateway has had something under way for the endpoint `key` within a minute."""
+        return any(key in gateway.endpoints for gateway in self._gateways.values())
+
+    def sample(self, key: str, replicas: Collection[str], now: datetime) -> LoadSample | None:
+        """The endpoint's load over all gateways, with that of its replicas' engines; None when no gateway has ever told."""
+        gateways = self._gateways.values()
+        if not gateways:
+            return None
+        here = [gateway.endpoints[key] for gateway in gateways if key in gateway.endpoints]
+        # Of an endpoint of which no gateway speaks it is only known that it has rested for that long.
+        active_at = self._active_at.setdefault(key, now - timedelta(seconds=ABSENT_S))
+        in_use, waiting, capacity = _tokens([engine for replica_id in replicas if (engine := self.engine(replica_id)) is not None])
+        return LoadSample(
+            at=min(gateway.at for gateway in gateways),
+            since=max(gateway.since for gateway in gateways),
+            stable=sum(endpoint.stable for endpoint in here),
+            burst=sum(endpoint.burst for endpoint in here),
+            queued=sum(endpoint.queued for endpoint in here),
+            idle_s=max(0.0, (now - active_at).total_seconds()),
+            tokens_in_use=in_use,
+            tokens_waiting=waiting,
+            token_capacity=capacity,
+        )
+
+    def in_flight(self, replica_id: str) -> int | None:
+        """Requests under way at a replica, over all gateways; None when no gateway has told. One that is left out rests."""
+        if not self._gateways:
+            return None
+        return sum(g.replicas[replica_id].in_flight for g in self._gateways.values() if replica_id in g.replicas)
+
+    def served(self, replica_id: str) -> int | None:
+        """Requests that have ended at a replica, over all gateways; None when none of them speaks of it now."""
+        found = [g.replicas[replica_id].served for g in self._gateways.values() if replica_id in g.replicas]
+        return sum(found) if found else None
+
+    def engine(self, replica_id: str) -> EngineLoad | None:
+        """What a replica's engine said of itself last; None when its host does not tell."""
+        return next((engines[replica_id] for engines in self._engines.values() if replica_id in engines), None)
+
+
+def _tokens(engines: Collection[EngineLoad]) -> tuple[float | None, float | None, int | None]:
+    """Tokens in use and waiting in all engines that say, and what the smallest of them holds."""
+    told = [(e, e.token_capacity, e.kv_usage) for e in engines if e.token_capacity and e.kv_usage is not None]
+    if not told:
+        return None, None, None
+    in_use = sum(capacity * usage for _, capacity, usage in told)
+    waiting = sum((e.waiting or 0) * (e.prompt_tokens_mean or 0.0) for e, _, _ in told)
+    return in_use, waiting, min(capacity for _, capacity, _ in told)
