@@ -92,7 +92,6 @@ def test_null_is_not_a_value() -> None:
         ({"scaling": {"min_replicas": 0}}, "/spec/scaling/min_replicas"),
         ({"scaling": {"schedule": {"day": {"cron": "0 9 * * *", "duration_s": 3600}}}}, "/spec/scaling/schedule"),
         ({"max_requests_per_replica": 10}, "/spec/max_requests_per_replica"),
-        ({"slo": {"ttft_p95_ms": 1000}}, "/spec/slo"),
         ({"async": {"callback_urls": []}}, "/spec/async"),
         ({"rollout": {"strategy": "swap"}}, "/spec/rollout/strategy"),
         ({"logging": {"content": "full"}}, "/spec/logging/content"),

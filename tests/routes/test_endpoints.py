@@ -111,7 +111,6 @@ async def test_every_wrong_reference_is_named_at_once(acme: Api) -> None:
         ("mode", "shared", "/spec/mode"),
         ("scaling", {"min_replicas": 0}, "/spec/scaling/min_replicas"),
         ("scaling", {"schedule": {}}, "/spec/scaling/schedule"),
-        ("slo", {"error_rate": 0.01}, "/spec/slo"),
         ("max_requests_per_replica", 5, "/spec/max_requests_per_replica"),
         ("logging", {"content": "full"}, "/spec/logging/content"),
         ("rollout", {"strategy": "swap"}, "/spec/rollout/strategy"),

@@ -39,6 +39,7 @@ from fleetform.domain.project import (
     TokenStatus,
 )
 from fleetform.domain.replica import ReplicaPhase, ReplicaView
+from fleetform.domain.rollout import Rollout, RolloutPhase, RolloutStep
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 READY = (ConditionType.READY, True, Reason.SERVING, "")
@@ -146,3 +147,19 @@ def event(seq: int = 1) -> Any:
 def page(*items: Any, next_cursor: str | None = None) -> Any:
     """One page of a list as JSON."""
     return {"items": list(items), "next_cursor": next_cursor}
+
+
+def rollout(*steps: RolloutStep, phase: RolloutPhase = RolloutPhase.RUNNING, generation: int = 2, reason: str = "") -> Any:
+    """A rollout of endpoint prod from v1.4 to v1.5 as JSON."""
+    found = Rollout(
+        generation=generation,
+        phase=phase,
+        strategy="surge",
+        started_at=AT,
+        old={"v1.4": 100},
+        new={"v1.5": 100},
+        steps=steps,
+        reason=reason,
+        evidence=steps[-1].evidence if reason else (),
+    )
+    return msgspec.to_builtins(found)

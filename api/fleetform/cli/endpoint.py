@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from fleetform.cli import rollout
 from fleetform.cli.context import Session, verb
 from fleetform.cli.endpoint_spec import FIELDS, SCALAR_OPTIONS, SPLIT_OPTION, changed, created
 from fleetform.cli.options import MODEL_REF, PAIR, SECONDS
@@ -108,7 +109,7 @@ def get(session: Session, name: str) -> None:
 def wait(session: Session, name: str, wait_timeout: int) -> None:
     """Wait until what was last asked for serves. Exit status 1: it will not, with the reason."""
     with shown(f"Waiting for {name}") as report:
-        found = session.client.endpoints.wait_until_ready(name, timeout=wait_timeout, on_progress=report)
+        found = session.client.endpoints.wait_until_ready(name, timeout=wait_timeout, on_progress=report, on_rollout=report.rollout)
     session.out.done(f"endpoint {name} is ready", found)
 
 
@@ -139,6 +140,13 @@ def events(session: Session, name: str) -> None:
     session.out.rows(("age", "kind", "reason", "generation", "replica", "message"), rows, found)
 
 
+@verb(endpoint, "rollouts", click.argument("name"), examples=("endpoint rollouts acme-summarize-prod",))
+def list_rollouts(session: Session, name: str) -> None:
+    """How an endpoint's traffic moved: each step, and how the new version did beside the old one."""
+    found = session.client.endpoints.rollouts(name).all()
+    session.out.rows(rollout.HEADINGS, [row for one in found for row in rollout.rows(one)], found)
+
+
 def _finish(session: Session, found: types.Endpoint, what: str, wait: bool, wait_timeout: int) -> None:
     name = found.metadata.name
     if not wait:
@@ -146,7 +154,7 @@ def _finish(session: Session, found: types.Endpoint, what: str, wait: bool, wait
         return
     with shown(f"Waiting for {name}") as report:
         found = session.client.endpoints.wait_until_ready(
-            name, generation=found.metadata.generation, timeout=wait_timeout, on_progress=report
+            name, generation=found.metadata.generation, timeout=wait_timeout, on_progress=report, on_rollout=report.rollout
         )
     session.out.done(f"endpoint {name} {what} and ready at {found.status.url}", found)
 

@@ -14,6 +14,7 @@ from fleetform.domain.decode import escape
 from fleetform.domain.names import name_error, split_model_ref
 from fleetform.domain.project import Labels
 from fleetform.domain.scaling import ScalingDecision
+from fleetform.domain.schedule import cron_problem, timezone_problem
 from fleetform.errors import FieldError
 
 T = TypeVar("T")
@@ -102,16 +103,10 @@ def _not_yet(spec: EndpointSpec, pointer: str) -> list[FieldError]:
 
     if spec.type in ("batch", "serverless-async"):
         refuse("type", repr(spec.type), "use 'realtime' or 'streaming'")
-    if spec.mode in ("shared", "serverless"):
-        refuse("mode", repr(spec.mode), "use 'dedicated'")
-    if spec.scaling and spec.scaling.min_replicas == 0:
-        refuse("scaling/min_replicas", "scaling to zero", "use at least 1")
-    if spec.scaling and spec.scaling.schedule is not UNSET:
-        refuse("scaling/schedule", "scheduled scaling", "leave it out")
+    if spec.mode == "shared":
+        refuse("mode", repr(spec.mode), "use 'dedicated' or 'serverless'")
     if spec.max_requests_per_replica is not UNSET:
         refuse("max_requests_per_replica", "recycling replicas", "leave it out")
-    if spec.slo is not UNSET:
-        refuse("slo", "an SLO gate", "leave it out")
     if spec.async_ is not UNSET:
         refuse("async", "an asynchronous endpoint", "leave it out")
     if spec.rollout and spec.rollout.strategy == "swap":
@@ -143,15 +138,51 @@ def _variant_problems(spec: EndpointSpec, pointer: str) -> list[FieldError]:
 
 def _scaling_problems(spec: EndpointSpec, pointer: str) -> list[FieldError]:
     scaling = spec.scaling or ScalingSpec()
-    at = f"{pointer}/scaling/max_replicas"
-    minimum = 1 if scaling.min_replicas is UNSET else scaling.min_replicas
-    maximum = max(1, minimum) if scaling.max_replicas is UNSET else scaling.max_replicas
-    if maximum < minimum:
-        return [FieldError(at, f"{maximum} is below min_replicas ({minimum})", "bounds")]
+    least = _or(scaling.min_replicas, 0 if spec.mode == "serverless" else 1)
+    found = [*_zero_problems(spec, pointer), *_bound_problems(spec, f"{pointer}/scaling", least, scaling.max_replicas)]
+    for name, schedule in (scaling.schedule or {}).items():
+        found += _schedule_problems(spec, f"{pointer}/scaling/schedule/{escape(name)}", name, schedule)
+    return found
+
+
+def _bound_problems(spec: EndpointSpec, pointer: str, least: int, most: int | UnsetType) -> list[FieldError]:
+    if most is UNSET:
+        return []
     serving = sum(1 for v in spec.variants.values() if v.weight is UNSET or v.weight > 0)
-    if scaling.max_replicas is not UNSET and maximum < serving:
-        return [FieldError(at, f"{maximum} is below the number of variants with traffic ({serving})", "bounds")]
+    if most < least:
+        return [FieldError(f"{pointer}/max_replicas", f"{most} is below min_replicas ({least})", "bounds")]
+    if most < serving:
+        return [FieldError(f"{pointer}/max_replicas", f"{most} is below the number of variants with traffic ({serving})", "bounds")]
     return []
+
+
+def _zero_problems(spec: EndpointSpec, pointer: str) -> list[FieldError]:
+    """A serverless endpoint rests at no replica; one that streams always has one, so that its first token never waits for a start."""
+    least = spec.scaling.min_replicas if spec.scaling else UNSET
+    found = []
+    if spec.mode == "serverless" and least not in (UNSET, 0):
+        detail = "a serverless endpoint has min_replicas 0: leave it out, or use mode 'dedicated'"
+        found.append(FieldError(f"{pointer}/scaling/min_replicas", detail, "bounds"))
+    if spec.type == "streaming" and spec.mode == "serverless":
+        found.append(FieldError(f"{pointer}/mode", "a streaming endpoint never goes to zero replicas: use mode 'dedicated'", "bounds"))
+    if spec.type == "streaming" and least == 0:
+        detail = "a streaming endpoint never goes to zero replicas: use at least 1, or type 'realtime'"
+        found.append(FieldError(f"{pointer}/scaling/min_replicas", detail, "bounds"))
+    return found
+
+
+def _schedule_problems(spec: EndpointSpec, pointer: str, name: str, schedule: ScheduleSpec) -> list[FieldError]:
+    least, most = schedule.min_replicas, schedule.max_replicas
+    found = [error for error in (name_error(pointer, name),) if error is not None]
+    for where, problem in (("cron", cron_problem(schedule.cron)), ("timezone", timezone_problem(_or(schedule.timezone, "UTC")))):
+        if problem is not None:
+            found.append(FieldError(f"{pointer}/{where}", problem, "invalid_value"))
+    if least is UNSET and most is UNSET:
+        found.append(FieldError(pointer, "gives neither min_replicas nor max_replicas: it would change nothing", "required"))
+    if spec.type == "streaming" and least == 0:
+        detail = "a streaming endpoint never goes to zero replicas: use at least 1"
+        found.append(FieldError(f"{pointer}/min_replicas", detail, "bounds"))
+    return [*found, *_bound_problems(spec, pointer, _or(least, 0), most)]
 
 
 def _step_problems(spec: EndpointSpec, pointer: str) -> list[FieldError]:

@@ -104,14 +104,14 @@ class Endpoints(Resource):
             began = time.monotonic()
             call = operations.get_endpoint(project=where, name=name, wait_for="ready", generation=generation, timeout_s=_readiness.POLL_S)
             endpoint = self._poll(call)
-            if on_progress is not None and endpoint.status.revision != seen:
-                on_progress(endpoint)
-            seen = endpoint.status.revision
             if on_rollout is not None:
                 rollout = self._rollout(where, name, generation)
                 if rollout is not None and rollout != told:
                     on_rollout(endpoint, rollout)
                 told = rollout
+            if on_progress is not None and endpoint.status.revision != seen:
+                on_progress(endpoint)
+            seen = endpoint.status.revision
             match _readiness.endpoint_verdict(endpoint, generation):
                 case _readiness.Ready():
                     return endpoint
@@ -169,7 +169,10 @@ class Endpoints(Resource):
 
     def _rollout(self, project: str, name: str, generation: int) -> models.Rollout | None:
         """The newest rollout, if it is the one to generation or a later one."""
-        newest = self._transport.send(operations.list_endpoint_rollouts(project=project, name=name, limit=1))
+        try:
+            newest = self._transport.send(operations.list_endpoint_rollouts(project=project, name=name, limit=1))
+        except NotFoundError:  # a server of an earlier release keeps none
+            return None
         return next((rollout for rollout in newest.items if rollout.generation >= generation), None)
 
     def _fail_on_refused_version(self, endpoint: models.Endpoint, project: str) -> None:
