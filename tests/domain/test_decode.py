@@ -1,6 +1,7 @@
 """Every wrong field is named, with its pointer, in one answer."""
 
 import pytest
+from msgspec import UNSET
 
 from fleetform.domain.decode import decode
 from fleetform.domain.endpoint import EndpointSpec, effective
@@ -88,9 +89,6 @@ def test_null_is_not_a_value() -> None:
         ({"type": "batch"}, "/spec/type"),
         ({"type": "serverless-async"}, "/spec/type"),
         ({"mode": "shared"}, "/spec/mode"),
-        ({"mode": "serverless"}, "/spec/mode"),
-        ({"scaling": {"min_replicas": 0}}, "/spec/scaling/min_replicas"),
-        ({"scaling": {"schedule": {"day": {"cron": "0 9 * * *", "duration_s": 3600}}}}, "/spec/scaling/schedule"),
         ({"max_requests_per_replica": 10}, "/spec/max_requests_per_replica"),
         ({"async": {"callback_urls": []}}, "/spec/async"),
         ({"rollout": {"strategy": "swap"}}, "/spec/rollout/strategy"),
@@ -121,12 +119,49 @@ def test_what_this_release_does_not_serve_is_refused_never_ignored(extra: dict[s
             },
             {"/spec/scaling/max_replicas": "bounds"},
         ),
+        ({"mode": "serverless", "scaling": {"min_replicas": 1}}, {"/spec/scaling/min_replicas": "bounds"}),
+        ({"type": "streaming", "mode": "serverless"}, {"/spec/mode": "bounds"}),
+        ({"type": "streaming", "scaling": {"min_replicas": 0}}, {"/spec/scaling/min_replicas": "bounds"}),
         ({"rollout": {"steps": [10, 10, 100]}}, {"/spec/rollout/steps": "steps"}),
         ({"rollout": {"steps": [10, 50]}}, {"/spec/rollout/steps": "steps"}),
     ],
 )
 def test_rules_between_fields(spec: dict[str, object], expected: dict[str, str]) -> None:
     assert codes({**ONE, **spec}) == expected
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ({"cron": "0 9 * *"}, {"/cron": "invalid_value"}),
+        ({"cron": "0 9 * * *", "timezone": "Mars/Base"}, {"/timezone": "invalid_value"}),
+        ({"cron": "x", "timezone": "../UTC", "duration_s": 60}, {"/cron": "invalid_value", "/timezone": "invalid_value"}),
+        ({"min_replicas": 5, "max_replicas": 4}, {"/max_replicas": "bounds"}),
+        ({"min_replicas": UNSET}, {"": "required"}),
+        ({"duration_s": 59}, {"/duration_s": "invalid_value"}),
+        ({"max_replicas": 0}, {"/max_replicas": "invalid_value"}),
+    ],
+)
+def test_a_schedule_is_checked_field_by_field(schedule: dict[str, object], expected: dict[str, str]) -> None:
+    full = {"cron": "0 9 * * MON-FRI", "duration_s": 3600, "min_replicas": 2} | schedule
+    day = {name: value for name, value in full.items() if value is not UNSET}
+    found = codes({**ONE, "scaling": {"schedule": {"day": day}}})
+    assert found == {f"/spec/scaling/schedule/day{pointer}": code for pointer, code in expected.items()}
+
+
+def test_a_schedule_has_a_name_and_keeps_a_streaming_endpoint_above_zero() -> None:
+    day = {"cron": "0 9 * * *", "duration_s": 3600, "min_replicas": 0}
+    assert codes({**ONE, "scaling": {"schedule": {"a/b": day}}}) == {"/spec/scaling/schedule/a~1b": "invalid_name"}
+    assert codes({**ONE, "type": "streaming", "scaling": {"schedule": {"day": day}}}) == {
+        "/spec/scaling/schedule/day/min_replicas": "bounds"
+    }
+
+
+def test_a_serverless_endpoint_rests_at_zero_and_may_be_kept_warm_by_schedule() -> None:
+    day = {"cron": "0 9 * * MON-FRI", "duration_s": 28800, "timezone": "Asia/Dhaka", "min_replicas": 2}
+    full = effective(decode(EndpointSpec, {**ONE, "mode": "serverless", "scaling": {"schedule": {"day": day}}}))
+    assert (full.min_replicas, full.max_replicas, full.schedule["day"].min_replicas) == (0, 1, 2)
+    assert effective(decode(EndpointSpec, {**ONE, "scaling": {"min_replicas": 0}})).min_replicas == 0
 
 
 def test_defaults_are_those_of_the_documentation() -> None:

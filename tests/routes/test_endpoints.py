@@ -107,10 +107,7 @@ async def test_every_wrong_reference_is_named_at_once(acme: Api) -> None:
     [
         ("type", "batch", "/spec/type"),
         ("type", "serverless-async", "/spec/type"),
-        ("mode", "serverless", "/spec/mode"),
         ("mode", "shared", "/spec/mode"),
-        ("scaling", {"min_replicas": 0}, "/spec/scaling/min_replicas"),
-        ("scaling", {"schedule": {}}, "/spec/scaling/schedule"),
         ("max_requests_per_replica", 5, "/spec/max_requests_per_replica"),
         ("logging", {"content": "full"}, "/spec/logging/content"),
         ("rollout", {"strategy": "swap"}, "/spec/rollout/strategy"),
@@ -120,6 +117,32 @@ async def test_what_comes_later_is_refused_as_unsupported(acme: Api, field: str,
     refused = await acme.put(PATH, endpoint_spec() | {field: value})
     assert refused.status_code == 422
     assert (pointer, "unsupported") in {(error["pointer"], error["code"]) for error in refused.json()["errors"]}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "pointer", "words"),
+    [
+        (
+            "scaling",
+            {"schedule": {"day": {"cron": "9", "duration_s": 60, "min_replicas": 1}}},
+            "/spec/scaling/schedule/day/cron",
+            "five fields",
+        ),
+        ("mode", "serverless", "/spec/scaling/min_replicas", "mode 'dedicated'"),
+        ("type", "streaming", "/spec/scaling/min_replicas", "never goes to zero"),
+    ],
+)
+async def test_what_scaling_cannot_do_is_said_with_its_place(acme: Api, field: str, value: object, pointer: str, words: str) -> None:
+    least = {"serverless": 1, "streaming": 0}.get(str(value), 1)
+    refused = await acme.put(PATH, endpoint_spec(scaling={"min_replicas": least}) | {field: value})
+    assert refused.status_code == 422
+    assert any(error["pointer"] == pointer and words in error["detail"] for error in refused.json()["errors"])
+
+
+async def test_a_serverless_endpoint_books_nothing(acme: Api) -> None:
+    await acme.must_put(PATH, endpoint_spec(scaling={"idle_s": 60}) | {"mode": "serverless"})
+    quota = (await acme.get("/projects/acme/quotas/cpu-small")).json()
+    assert quota["status"]["used"] == 0
 
 
 async def test_a_quota_that_is_too_small_names_what_is_free_and_who_holds_it(acme: Api) -> None:
