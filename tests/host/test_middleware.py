@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from fleetform.domain import load
 from fleetform.host.middleware import Message, Receive, RequestTimeout, Send
+from fleetform.host.statistics import BOUNDS_MS, PATH
 
 pytestmark = pytest.mark.anyio
 
@@ -32,6 +34,11 @@ class App:
 
 async def answer(app: App, limit: bytes | None, stream_pause_s: float = 60) -> tuple[int, bytes, bool]:
     """Status, body, and whether the answer was ended in order."""
+    return await through(RequestTimeout(app, stream_pause_s), limit)
+
+
+async def through(middleware: RequestTimeout, limit: bytes | None, path: str = "/v1/completions") -> tuple[int, bytes, bool]:
+    """The same, of a middleware that goes on living."""
     sent: list[Any] = []
 
     async def send(message: Message) -> None:
@@ -41,7 +48,7 @@ async def answer(app: App, limit: bytes | None, stream_pause_s: float = 60) -> t
         return {"type": "http.request", "body": b"", "more_body": False}
 
     headers = [] if limit is None else [(b"x-ff-timeout-s", limit)]
-    await RequestTimeout(app, stream_pause_s)({"type": "http", "headers": headers}, receive, send)
+    await middleware({"type": "http", "path": path, "headers": headers}, receive, send)
     (start,) = [m for m in sent if m["type"] == "http.response.start"] or [{"status": 0}]
     bodies = [m for m in sent if m["type"] == "http.response.body"]
     return start["status"], b"".join(m["body"] for m in bodies), bool(bodies) and not bodies[-1]["more_body"]
@@ -101,7 +108,7 @@ async def test_an_error_of_the_engine_passes_through() -> None:
         return None
 
     with pytest.raises(ValueError, match="broken"):
-        await RequestTimeout(broken)({"type": "http", "headers": [(b"x-ff-timeout-s", b"5")]}, nothing, nothing)
+        await RequestTimeout(broken)({"type": "http", "path": "/v1/completions", "headers": [(b"x-ff-timeout-s", b"5")]}, nothing, nothing)
 
 
 async def test_what_is_not_http_is_not_looked_at() -> None:
@@ -115,3 +122,68 @@ async def test_what_is_not_http_is_not_looked_at() -> None:
 
     await RequestTimeout(app)({"type": "lifespan"}, nothing, nothing)
     assert seen == ["lifespan"]
+
+
+async def statistics(middleware: RequestTimeout) -> Any:
+    status, body, _ = await through(middleware, None, PATH)
+    assert status == 200
+    return json.loads(body)
+
+
+async def test_pauses_of_streams_are_counted_and_nothing_of_their_text_is_told() -> None:
+    middleware = RequestTimeout(App(STREAM, [(0, b"data: secret 1\n\n"), (0.05, b"data: 2\n\n"), (0, b""), (0.2, b"data: [DONE]\n\n")]))
+    await through(middleware, b"10")
+    await through(middleware, b"10")
+    await through(middleware, None)
+    told = await statistics(middleware)
+    assert (told["begun"], told["ended"], told["parts"], told["streams_failed"]) == (2, 2, 6, 0)
+    assert sum(told["gaps"].values()) == 4
+    assert {BOUNDS_MS[int(cell)] > 190 for cell in told["gaps"]} == {True, False}
+    assert "secret" not in json.dumps(told)
+
+
+async def test_requests_under_way_have_begun_and_not_ended() -> None:
+    middleware = RequestTimeout(App(JSON, [(NEVER, b"{}")]))
+    task = asyncio.create_task(through(middleware, b"60"))
+    await asyncio.sleep(0)
+    told = await statistics(middleware)
+    assert (told["begun"], told["ended"]) == (1, 0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert (await statistics(middleware))["ended"] == 1
+
+
+@pytest.mark.parametrize(
+    ("parts", "failed"),
+    [
+        ([b'data: {"error": {"message": "m", "code": 500}}\n\n', b"data: [DONE]\n\n"], 1),
+        ([b"data: 1\n\n", b'data: {"error":{"message":"m"}}\n\ndata: [DONE]\n\n'], 1),
+        ([b'data: 1\n\ndata: {"error": 1}\n\n', b'data: {"error": 2}\n\n'], 1),
+        ([b"event: error\ndata: {}\n\n"], 1),
+        ([b"event: response.created\ndata: {}\n\nevent: response.failed\ndata: {}\n\n"], 1),
+        ([b'data: {"text": "data: {\\"error\\": 1}"}\n\n'], 0),
+        ([b'data: {"text": "\\nevent: error"}\n\n'], 0),
+        ([b'data: {"choices": [{"text": "error"}]}\n\n', b"data: [DONE]\n\n"], 0),
+    ],
+)
+async def test_a_stream_that_ends_in_an_error_has_failed_once_whatever_follows(parts: list[bytes], failed: int) -> None:
+    middleware = RequestTimeout(App(STREAM, [(0, part) for part in parts]))
+    await through(middleware, b"10")
+    assert (await statistics(middleware))["streams_failed"] == failed
+
+
+async def test_a_stream_that_we_end_ourselves_has_failed() -> None:
+    middleware = RequestTimeout(App(STREAM, [(0, b"data: 1\n\n"), (NEVER, b"data: 2\n\n")]), stream_pause_s=0.05)
+    await through(middleware, b"10")
+    assert (await statistics(middleware))["streams_failed"] == 1
+
+
+async def test_a_plain_answer_has_no_pauses_and_no_failed_stream() -> None:
+    middleware = RequestTimeout(App(JSON, [(0, b'data: {"error"'), (0.01, b"}")]))
+    await through(middleware, b"10")
+    told = await statistics(middleware)
+    assert (told["parts"], told["gaps"], told["streams_failed"]) == (0, {}, 0)
+
+
+def test_the_cells_are_those_of_the_windows() -> None:
+    assert BOUNDS_MS == load.BOUNDS_MS

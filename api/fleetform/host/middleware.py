@@ -1,5 +1,7 @@
 """The time limit of a request, enforced inside the replica by vLLM's `--middleware fleetform.host.middleware.RequestTimeout`.
 
+Whatever has a limit came through the gateway. On its way the pauses of its stream are counted, and told at `statistics.PATH`.
+
 Envoy says how long in `x-ff-timeout-s`. A plain answer must be whole by then. A stream must have begun by then, and after that may pause
 for at most STREAM_PAUSE_S. Here, and not in the proxy, because only here the engine can be told to stop working on it, and because the
 proxy would try a request that it timed out itself on another replica.
@@ -9,6 +11,8 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+
+from fleetform.host.statistics import PATH, Statistics, tells_error
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -26,17 +30,23 @@ class RequestTimeout:
     def __init__(self, app: App, stream_pause_s: float = STREAM_PAUSE_S) -> None:
         self.app = app
         self.stream_pause_s = stream_pause_s
+        self.statistics = Statistics()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         limit_s = _limit(scope)
         if limit_s is None:
+            if scope["type"] == "http" and scope["path"] == PATH:
+                await _send_json(send, 200, self.statistics.shown())
+                return
             await self.app(scope, receive, send)
             return
-        answer = _Answer(send, limit_s, self.stream_pause_s)
+        answer = _Answer(send, limit_s, self.stream_pause_s, self.statistics)
         work = asyncio.ensure_future(self.app(scope, receive, answer.send))
+        self.statistics.begun += 1
         try:
             await answer.watch(work)
         finally:
+            self.statistics.ended += 1
             # Cancelling is what makes the engine abort the request. It is over at once, unless something in it refuses to end.
             work.cancel()
             await asyncio.wait({work}, timeout=CANCEL_WAIT_S)
@@ -45,8 +55,9 @@ class RequestTimeout:
 class _Answer:
     """One answer on its way out. Its head is held back until the first byte, so that a late one can still become a 504."""
 
-    def __init__(self, send: Send, limit_s: float, stream_pause_s: float) -> None:
+    def __init__(self, send: Send, limit_s: float, stream_pause_s: float, statistics: Statistics) -> None:
         self.forward = send
+        self.statistics = statistics
         self.limit_s = limit_s
         self.stream_pause_s = stream_pause_s
         self.deadline = asyncio.get_running_loop().time() + limit_s
@@ -54,6 +65,8 @@ class _Answer:
         self.begun = False
         self.timed_out = False
         self.is_stream = False
+        self.failed = False
+        self.part_at: float | None = None
 
     async def send(self, message: Message) -> None:
         if self.timed_out:
@@ -68,8 +81,23 @@ class _Answer:
         if not self.begun:
             return  # an empty first part of a body says nothing
         if self.is_stream and message.get("body"):
-            self.deadline = asyncio.get_running_loop().time() + self.stream_pause_s
+            self.count(message["body"])
         await self.forward(message)
+
+    def count(self, part: bytes) -> None:
+        """A part of a stream goes out, and the next one is waited for."""
+        now, before = asyncio.get_running_loop().time(), self.part_at
+        self.part_at, self.deadline = now, now + self.stream_pause_s
+        self.statistics.parts += 1
+        if before is not None:
+            self.statistics.gap(now - before)
+        if tells_error(part):
+            self.fail()
+
+    def fail(self) -> None:
+        """The stream holds an error; it counts once."""
+        self.statistics.streams_failed += not self.failed
+        self.failed = True
 
     async def watch(self, work: "asyncio.Future[None]") -> None:
         """Until work is done, or its deadline, which moves while a stream flows, has passed."""
@@ -87,6 +115,7 @@ class _Answer:
         if not self.begun:
             await self._send_504()
         elif self.is_stream:
+            self.fail()
             error = json.dumps(_error(f"no token for {self.stream_pause_s:g} s")).encode()
             await self.forward({"type": "http.response.body", "body": b"data: " + error + b"\n\n", "more_body": False})
         else:
@@ -94,10 +123,15 @@ class _Answer:
             return
 
     async def _send_504(self) -> None:
-        body = json.dumps(_error(f"the request took longer than the endpoint's request_timeout_s of {self.limit_s:g} s")).encode()
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        await self.forward({"type": "http.response.start", "status": 504, "headers": headers})
-        await self.forward({"type": "http.response.body", "body": body, "more_body": False})
+        words = f"the request took longer than the endpoint's request_timeout_s of {self.limit_s:g} s"
+        await _send_json(self.forward, 504, _error(words))
+
+
+async def _send_json(send: Send, status: int, content: dict[str, Any]) -> None:
+    body = json.dumps(content).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 def _limit(scope: Message) -> float | None:
