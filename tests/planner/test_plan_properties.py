@@ -26,33 +26,37 @@ def splits(draw: st.DrawFn) -> dict[str, int]:
 
 
 @st.composite
-def wishes(draw: st.DrawFn) -> EffectiveEndpoint:
-    return effective_endpoint(
+def wishes(draw: st.DrawFn, least: int = 1) -> EffectiveEndpoint:
+    """least: of min_replicas. max_replicas leaves room for what the autoscaler may say."""
+    found = effective_endpoint(
         draw(splits()),
-        draw(st.integers(1, 4)),
+        draw(st.integers(least, 4)),
         args={name: {"max_num_seqs": draw(st.sampled_from(["1", "2"]))} for name in VARIANTS},
         instance_type=draw(st.sampled_from(["cpu-small", "gpu-a10-1x"])),
         steps=draw(st.sampled_from([(100,), (1, 50, 100), (10, 100)])),
         step_hold_s=draw(st.sampled_from([0, 60])),
         bake_s=draw(st.sampled_from([0, 600])),
     )
+    return msgspec.structs.replace(found, max_replicas=max(1, found.max_replicas + draw(st.integers(0, 3))))
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> World:
+def worlds(draw: st.DrawFn, least: int = 1) -> World:
     hosts = tuple(a_host(f"host-{n}", gpus=draw(st.integers(0, 6)), cpu_millis=draw(st.sampled_from([2000, 64_000]))) for n in range(2))
-    world = World(draw(wishes()), hosts=hosts, quota=draw(st.integers(4, 14)))
+    world = World(draw(wishes(least)), hosts=hosts, quota=draw(st.integers(4, 14)))
     world.shapes["gpu-a10-1x"] = GPU_SHAPE
     return world
 
 
-EVENTS = st.sampled_from(["put", "crash", "break", "mend", "away", "back", "deaf", "hear", "wait", "wait long", "delete"])
+EVENTS = st.sampled_from(["put", "scale", "scale", "crash", "break", "mend", "away", "back", "deaf", "hear", "wait", "wait long", "delete"])
 
 
 def happen(world: World, event: str, data: st.DataObject) -> None:
     """Let one thing happen to the world."""
     if event == "put":
-        world.put(data.draw(wishes()))
+        world.put(data.draw(wishes(least=0)))
+    elif event == "scale":
+        world.scale(data.draw(st.integers(0, 8)))
     elif event == "crash" and world.seen:
         world.crash(data.draw(st.sampled_from(sorted(world.seen))))
     elif event == "break":
@@ -92,7 +96,7 @@ def check(world: World, made: Plan) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(world=worlds(), data=st.data())
+@given(world=worlds(least=0), data=st.data())
 def test_every_plan_keeps_the_rules_and_the_healed_world_comes_to_rest(world: World, data: st.DataObject) -> None:
     """Safety under any order of events; then everything is mended, and the plan becomes empty in a bounded number of rounds."""
     for event in data.draw(st.lists(EVENTS, max_size=12)):
@@ -117,7 +121,9 @@ def test_every_plan_keeps_the_rules_and_the_healed_world_comes_to_rest(world: Wo
     if not last.blocked and last.status.rejected is None:
         assert last.status.ready
         live = [r for r in world.rows.values() if r.phase is ReplicaPhase.READY]
-        assert len(live) == max(world.effective.min_replicas, len(world.weights()))
+        assert world.scaling is not None
+        assert world.effective.min_replicas <= world.scaling.replicas <= max(world.effective.max_replicas, len(world.weights()))
+        assert len(live) == (max(world.scaling.replicas, len(world.weights())) if world.scaling.replicas else 0)
 
 
 @settings(max_examples=80, deadline=None)
