@@ -78,7 +78,7 @@ def desired_replicas(
         found = _asked(policy, load, supply, now)
     if blind is None:
         memory = _remembered(memory, found.count, policy, now)
-        found = _limited(found, policy, supply, memory, now)
+        found = _limited(_bounded(found, policy), policy, supply, memory, now)
     found = _bounded(found, policy)
     more_above, fewer_below = edges(policy, found.count)
     decision = ScalingDecision(
