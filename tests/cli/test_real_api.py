@@ -75,9 +75,8 @@ async def test_a_key_for_an_application(type_: Typed) -> None:
 async def test_refusals_name_options_and_remedies(type_: Typed) -> None:
     await type_("project", "create", "--name", "acme")
     words = ["endpoint", "create", "--name", "prod", "--model", "m:v1", "--instance-type", "cpu-small"]
-    wrong = (await type_(*words, "--min-replicas", "5", "--max-replicas", "2", "--max-requests-per-replica", "9", status=1)).stderr
+    wrong = (await type_(*words, "--min-replicas", "5", "--max-replicas", "2", status=1)).stderr
     assert "--max-replicas: " in wrong
-    assert "--max-requests-per-replica: " in wrong
     assert "--type: " in (await type_(*words, "--type", "batch", status=1)).stderr
     assert "--name: " in (await type_("project", "create", "--name", "../acme", status=1)).stderr
     assert "--ttl" in (await type_("token", "create", "--name", "t", "--role", "inference.invoker", "--ttl", "400d", status=1)).stderr

@@ -89,7 +89,6 @@ def test_null_is_not_a_value() -> None:
         ({"type": "batch"}, "/spec/type"),
         ({"type": "serverless-async"}, "/spec/type"),
         ({"mode": "shared"}, "/spec/mode"),
-        ({"max_requests_per_replica": 10}, "/spec/max_requests_per_replica"),
         ({"async": {"callback_urls": []}}, "/spec/async"),
         ({"rollout": {"strategy": "swap"}}, "/spec/rollout/strategy"),
         ({"logging": {"content": "full"}}, "/spec/logging/content"),

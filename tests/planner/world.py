@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 import msgspec
@@ -45,6 +45,7 @@ class World:
 
     broken: variant → why its starts fail. quota, booked: of the endpoint's instance type. away: hosts that do not answer.
     decision: what the autoscaler says; `scale` sets it. busy: requests under way by replica.
+    worn: why it is worn, by replica.
     deaf: the proxy acknowledges nothing while it is set. measured: variant → how its requests end whenever the gateway is asked; empty:
     it tells nothing. start_times: variant → how long its starts are known to take. born: ids of all replicas there ever were, in order.
     """
@@ -79,6 +80,7 @@ class World:
         self.away: set[str] = set()
         self.deaf = False
         self.busy: dict[str, int] = {}
+        self.worn: dict[str, str] = {}
         self.measured: dict[str, TrackWindow] = {}
         self.start_times: dict[str, StartTimes] = {}
         self.born: list[str] = []
@@ -115,6 +117,7 @@ class World:
                 seen=self.seen.get(row.replica_id),
                 reachable=row.members[0].host not in self.away,
                 holds=row.replica_id in self.reservations,
+                worn=self.worn.get(row.replica_id, ""),
                 in_flight=self.busy.get(row.replica_id),
             )
             for row in self.rows.values()
@@ -182,6 +185,10 @@ class World:
 
     def pass_time(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
+
+    def hang(self, replica_id: str, since: datetime | None = NOON) -> None:
+        """The host of a replica says that it hangs since then; None: that it is back."""
+        self.seen[replica_id] = msgspec.structs.replace(self.seen[replica_id], hung_since=since)
 
     def crash(self, replica_id: str, reason: FailureReason = FailureReason.CRASHED) -> None:
         """The engine of a replica ends."""

@@ -108,7 +108,6 @@ async def test_every_wrong_reference_is_named_at_once(acme: Api) -> None:
         ("type", "batch", "/spec/type"),
         ("type", "serverless-async", "/spec/type"),
         ("mode", "shared", "/spec/mode"),
-        ("max_requests_per_replica", 5, "/spec/max_requests_per_replica"),
         ("logging", {"content": "full"}, "/spec/logging/content"),
         ("rollout", {"strategy": "swap"}, "/spec/rollout/strategy"),
     ],

@@ -52,7 +52,9 @@ async def test_replicas_are_listed_by_id(api: Api, endpoint: dict[str, Any]) -> 
         "age_s": 90,
         "phase": "Ready",
     }
-    assert {key for key, value in first["items"][0].items() if value is None} == {"reason", "in_flight", "kv_usage", "memory_mib"}, "nothing failed, and no host was asked"
+    assert {key for key, value in first["items"][0].items() if value is None} == {"reason", "in_flight", "kv_usage", "memory_mib"}, (
+        "nothing failed, and no host was asked"
+    )
     assert (second["items"][0]["reason"], second["items"][0]["log_tail"]) == ("Crashed", ["boom"])
 
 

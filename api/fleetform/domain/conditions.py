@@ -42,6 +42,7 @@ class Reason(StrEnum):
     NONE = "None"
     CRASH_LOOP = "CrashLoop"
     OOM_KILLED = "OOMKilled"
+    HUNG = "Hung"
     HOST_UNREACHABLE = "HostUnreachable"
     CONFIG_REJECTED = "ConfigRejected"
     SCALING_LIMITED = "ScalingLimited"

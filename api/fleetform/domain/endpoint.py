@@ -105,8 +105,6 @@ def _not_yet(spec: EndpointSpec, pointer: str) -> list[FieldError]:
         refuse("type", repr(spec.type), "use 'realtime' or 'streaming'")
     if spec.mode == "shared":
         refuse("mode", repr(spec.mode), "use 'dedicated' or 'serverless'")
-    if spec.max_requests_per_replica is not UNSET:
-        refuse("max_requests_per_replica", "recycling replicas", "leave it out")
     if spec.async_ is not UNSET:
         refuse("async", "an asynchronous endpoint", "leave it out")
     if spec.rollout and spec.rollout.strategy == "swap":

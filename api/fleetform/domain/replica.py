@@ -104,7 +104,8 @@ class FailureReason(StrEnum):
 class Replica(Record, frozen=True, kw_only=True):
     """One replica as the store knows it. track: see rollout.py. nonce: what the engine must repeat to prove that it is this one.
 
-    phases: of its start, as its host has told them. replaces: the replica that it takes over from.
+    phases: of its start, as its host has told them. replaces: the replica that it takes over from. hung_since: it makes no progress with
+    what it has since then, and the gateway on its machine sends it nothing new.
     message and log_tail are redacted and safe to show to the owner of the endpoint.
     """
 
@@ -126,6 +127,12 @@ class Replica(Record, frozen=True, kw_only=True):
     stop_requested: bool = False
     phases: tuple[Phase, ...] = ()
     replaces: str | None = None
+    hung_since: datetime | None = None
+
+    @property
+    def serves(self) -> bool:
+        """True when requests are answered by it."""
+        return self.phase is P.READY and self.hung_since is None
 
 
 class ReplicaView(Record, frozen=True, kw_only=True):

@@ -60,8 +60,9 @@ def _unknown_to_host(replica: Replica, now: datetime) -> Replica:
 
 
 def _with_facts(replica: Replica, seen: HostReplica) -> Replica:
-    """The facts that are recorded with a replica: its address, and the process that it is."""
-    return msgspec.structs.replace(replica, address=seen.address or replica.address, members=seen.members or replica.members)
+    """The facts that are recorded with a replica: its address, the process that it is, and whether that hangs."""
+    members = seen.members or replica.members
+    return msgspec.structs.replace(replica, address=seen.address or replica.address, members=members, hung_since=seen.hung_since)
 
 
 def _exited(replica: Replica, seen: HostReplica, now: datetime) -> Replica:

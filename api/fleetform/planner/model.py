@@ -154,6 +154,7 @@ class BlockReason(StrEnum):
     HOST_WORKS = "HostWorks"
     PROXY_ACK = "ProxyAck"
     STEP_HOLD = "StepHold"
+    WORN = "Worn"
 
 
 class Blocked(Record, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ One call takes these steps in this order; each looks only at what the ones befor
     adopt      a new generation → tracks and weights                                     tracks.py, rollout.py
     count      how many replicas it asks for                                             count.py
     shift      failed starts, the step's gate, rollback, the next step, the end of a bake rollout.py, gate.py
-    resize     what is missing is placed, what is too much drains                        scale.py, placement.py
+    resize     what is missing is placed, what is too much drains, what is worn is replaced  scale.py, placement.py, wear.py
     route      what the gateways are told                                                routes.py
     command    starts, stops, releases
     report     conditions, events                                                        status.py
@@ -21,7 +21,7 @@ from fleetform.domain.desired import Desired, VersionFacts
 from fleetform.domain.endpoint import Rejected
 from fleetform.domain.replica import Replica, ReplicaPhase, moved
 from fleetform.domain.rollout import RolloutPhase, RolloutState
-from fleetform.planner import commands, count, gate, history, placing, report, rollout, scale, tracks
+from fleetform.planner import commands, count, gate, history, placing, report, rollout, scale, tracks, wear
 from fleetform.planner.draft import Draft
 from fleetform.planner.lifecycle import LIVING, draining, followed, is_routed, is_serving
 from fleetform.planner.model import Blocked, BlockReason, Observed, Plan
@@ -177,9 +177,14 @@ def _resize(draft: Draft) -> Draft:
     if state is None:
         return draft
     limits = scale.bounds(state, draft.asked)
-    draft = _drained(draft, scale.surplus(limits, draft.replicas, draft.stoppable(), draft.busy()))
+    draft = _drained(draft, wear.relieved(draft))
+    widened = scale.widened(limits, wear.surging(draft))
+    draft = _drained(draft, scale.surplus(widened, draft.replicas, draft.stoppable(), draft.busy()))
+    missing = scale.missing(limits, scale.living(draft.replicas))
+    if not missing:
+        return wear.recycled(draft)
     startable = []
-    for track in scale.missing(limits, scale.living(draft.replicas)):
+    for track in missing:
         waits = _held_back(draft, state, track)
         if waits is None:
             startable.append(track)

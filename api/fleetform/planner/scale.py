@@ -61,6 +61,11 @@ def bounds(state: RolloutState, count: int) -> dict[str, Bounds]:
     return found
 
 
+def widened(limits: dict[str, Bounds], more: Mapping[str, int]) -> dict[str, Bounds]:
+    """limits with room for so many more replicas per track."""
+    return {t: b if b.most is None else Bounds(least=b.least, most=b.most + more.get(t, 0)) for t, b in limits.items()}
+
+
 def still_needed(state: RolloutState, incumbent: dict[str, int], track: str) -> int:
     """Replicas that the traffic left on a track of the old split asks for: its part rounded down, one while it has any."""
     weight = state.in_force.get(track, 0)
@@ -75,8 +80,8 @@ def living(replicas: Iterable[Replica]) -> Counter[str]:
 
 
 def ready(replicas: Iterable[Replica]) -> Counter[str]:
-    """Ready replicas per track."""
-    return Counter(r.track for r in replicas if r.phase is ReplicaPhase.READY)
+    """Ready replicas per track; one that hangs answers nobody."""
+    return Counter(r.track for r in replicas if r.serves)
 
 
 def missing(limits: dict[str, Bounds], alive: Counter[str]) -> list[str]:

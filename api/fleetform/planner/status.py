@@ -70,7 +70,7 @@ def _counts(picture: Picture) -> ReplicaCounts:
     phases = [replica.phase for replica in picture.replicas]
     return ReplicaCounts(
         wanted=0 if picture.desired.deleting else picture.counted,
-        ready=phases.count(P.READY),
+        ready=sum(1 for replica in picture.replicas if replica.serves),
         starting=sum(phases.count(phase) for phase in (P.PLACING, P.FETCHING, P.STARTING)),
         draining=phases.count(P.DRAINING),
     )
@@ -93,7 +93,7 @@ def ready(picture: Picture) -> Verdict:
 
 def _serves(picture: Picture) -> bool:
     weights = {} if picture.state is None else picture.state.in_force
-    return any(r.phase is P.READY and weights.get(r.track, 0) > 0 for r in picture.replicas)
+    return any(r.serves and weights.get(r.track, 0) > 0 for r in picture.replicas)
 
 
 def _rests(picture: Picture) -> bool:
@@ -157,14 +157,25 @@ def degraded(picture: Picture) -> Verdict:
         return True, Reason.CONFIG_REJECTED, f"the proxy refused the route: {picture.config_rejected}"
     if picture.away:
         return True, Reason.HOST_UNREACHABLE, f"no answer from {', '.join(picture.away)}; what it serves is kept in the route"
+    hung = [replica for replica in picture.replicas if replica.phase is P.READY and not replica.serves]
+    if hung:
+        names = ", ".join(f"{replica.replica_id} of {replica.track}" for replica in hung)
+        return True, Reason.HUNG, f"no progress and no answer from {names}: it gets no new requests, and is replaced unless it comes back"
     failures = {} if picture.state is None else picture.state.failures
     for track, failure in sorted(failures.items()):
-        reason = Reason.OOM_KILLED if failure.reason == FailureReason.OOM_KILLED else Reason.CRASH_LOOP
+        reason = NAMED.get(failure.reason, Reason.CRASH_LOOP)
         return True, reason, f"{track}: {failure.count} failed starts, the last: {words(failure.reason, failure.message, failure.log_tail)}"
     if picture.state is not None and picture.state.settled and _waits_for_room(picture):
         limit = next(b.message for b in picture.blocked if b.reason in ADMISSION)
         return True, Reason.SCALING_LIMITED, limit
+    for blocked in picture.blocked:
+        if blocked.reason is BlockReason.WORN:
+            return True, Reason.SCALING_LIMITED, blocked.message
     return False, Reason.NONE, ""
+
+
+NAMED: dict[str, Reason] = {FailureReason.OOM_KILLED: Reason.OOM_KILLED, FailureReason.HUNG: Reason.HUNG}
+"""Failures that have a reason of their own; the others are a crash loop."""
 
 
 def words(reason: str, message: str, log_tail: Iterable[str]) -> str:
@@ -215,6 +226,7 @@ BAD = frozenset(
         Reason.NO_CAPACITY,
         Reason.CRASH_LOOP,
         Reason.OOM_KILLED,
+        Reason.HUNG,
         Reason.HOST_UNREACHABLE,
         Reason.CONFIG_REJECTED,
         Reason.SCALING_LIMITED,

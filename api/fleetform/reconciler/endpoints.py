@@ -52,6 +52,7 @@ from fleetform.reconciler.outcome import Done, InProgress, Outcome
 from fleetform.reconciler.publisher import Publisher
 from fleetform.reconciler.scaling import Scaler
 from fleetform.reconciler.sight import Sight
+from fleetform.reconciler.wearing import Wearing
 from fleetform.steps import Step, step
 from fleetform.store import fleet, recording
 from fleetform.store.fleet import EndpointFacts
@@ -66,13 +67,23 @@ class EndpointLoop:
     owners: replica id → uid of its endpoint. keys: `project/name` → uid. hungry: uids of endpoints that wait for room or quota.
     """
 
-    def __init__(self, deps: Deps, epoch: int, sight: Sight, publisher: Publisher, scaler: Scaler, on_release: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        deps: Deps,
+        epoch: int,
+        sight: Sight,
+        publisher: Publisher,
+        scaler: Scaler,
+        wearing: Wearing,
+        on_release: Callable[[], None],
+    ) -> None:
         self._deps = deps
         self._on_release = on_release
         self._epoch = epoch
         self._sight = sight
         self._publisher = publisher
         self._scaler = scaler
+        self._wearing = wearing
         self.owners: dict[str, str] = {}
         self.keys: dict[str, str] = {}
         self.hungry: set[str] = set()
@@ -88,6 +99,7 @@ class EndpointLoop:
         if await self._record(facts, made):
             self._on_release()
         self._scaler.learn(facts, made)
+        self._wearing.learn(facts, made)
         await self._apply(facts, made)
         return self._outcome(uid, made, waits_s)
 
@@ -132,6 +144,7 @@ class EndpointLoop:
                     seen=self._sight.replica(item.replica.members[0].host, item.replica.replica_id),
                     reachable=self._sight.is_reachable(item.replica.members[0].host),
                     holds=item.holds,
+                    worn=self._wearing.worn(item.replica.replica_id),
                     in_flight=self._scaler.loads.in_flight(item.replica.replica_id),
                 )
                 for item in facts.replicas

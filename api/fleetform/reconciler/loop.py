@@ -27,6 +27,7 @@ from fleetform.reconciler.scaling import Scaler
 from fleetform.reconciler.sight import Sight
 from fleetform.reconciler.versions import VersionLoop
 from fleetform.reconciler.watch import Watch
+from fleetform.reconciler.wearing import Wearing
 from fleetform.settings import Settings
 from fleetform.store import database, fleet
 from fleetform.store.lease import RENEW_S, TTL_S, Claim
@@ -110,8 +111,9 @@ class Term:
         self.queue = WorkQueue(deps.now)
         self.sight = Sight(self._replica_changed, self._version_changed)
         self.publisher = Publisher(deps.driver, claim.epoch)
-        self.scaler = Scaler(deps, self.sight, self._count_changes)
-        self.endpoints = EndpointLoop(deps, claim.epoch, self.sight, self.publisher, self.scaler, self._room_again)
+        self.scaler = Scaler(deps, self.sight, self._look_again, self._measured)
+        self.wearing = Wearing(self.scaler.loads, deps.now, self._look_again)
+        self.endpoints = EndpointLoop(deps, claim.epoch, self.sight, self.publisher, self.scaler, self.wearing, self._room_again)
         self.versions = VersionLoop(deps, claim.epoch, self.sight)
         self._watch = Watch(deps, self.sight, self.publisher, self._routes_changed, self._hosts_changed, self.scaler.waiting)
         self._failures: dict[str, int] = {}
@@ -270,8 +272,12 @@ class Term:
         if uid is not None:
             self.queue.hint(f"{ENDPOINT} {uid}")
 
-    def _count_changes(self, uid: str) -> None:
+    def _look_again(self, uid: str) -> None:
+        """The load says that an endpoint's count should change, or that a replica of it is worn."""
         self.queue.hint(f"{ENDPOINT} {uid}")
+
+    def _measured(self) -> None:
+        self.wearing.look()
 
     def _version_changed(self, version_uid: str) -> None:
         self.queue.hint(f"{VERSION} {version_uid}")

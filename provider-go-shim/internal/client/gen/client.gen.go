@@ -78,6 +78,7 @@ const (
 	ReasonDraining           Reason = "Draining"
 	ReasonFetching           Reason = "Fetching"
 	ReasonHostUnreachable    Reason = "HostUnreachable"
+	ReasonHung               Reason = "Hung"
 	ReasonNoCapacity         Reason = "NoCapacity"
 	ReasonNoReadyReplica     Reason = "NoReadyReplica"
 	ReasonNone               Reason = "None"
@@ -126,6 +127,8 @@ func (e Reason) Valid() bool {
 	case ReasonFetching:
 		return true
 	case ReasonHostUnreachable:
+		return true
+	case ReasonHung:
 		return true
 	case ReasonNoCapacity:
 		return true
