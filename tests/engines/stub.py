@@ -4,6 +4,8 @@ It behaves as vLLM does where that matters: it lists its served name and its ins
 500, running ones finish), and can have child processes that outlive it. Options come from the command line, and from `stub.json`
 in the model directory, so that one version of a model can misbehave while another serves.
 
+With `told_directory`, `GET /metrics` and `GET /ff/statistics` answer what its files `metrics` and `statistics` hold at the time.
+
 A request may steer its own answer: `max_tokens` words come back (default 3), `stub_delay_s` passes before the first,
 `stub_token_delay_s` between them. A stream goes wrong after `stub_error_after` words as vLLM's do (an error event, then `[DONE]`), after
 `stub_cut_after` by a closed connection, after `stub_stall_after` by silence.
@@ -59,6 +61,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--children", type=int, default=0)
     parser.add_argument("--stubborn-children", action="store_true")
     parser.add_argument("--child-directory", default="")
+    parser.add_argument("--told-directory", default="")
     options = parser.parse_args()
     file = Path(options.model_dir) / "stub.json"
     if options.model_dir and file.is_file():
@@ -129,6 +132,9 @@ class Engine:
             _send(writer, 503 if self.options.mode == "health-never" else 200, {})
         elif path == "/v1/models":
             _send(writer, 200, {"object": "list", "data": [_model(name) for name in self.names()]})
+        elif path in ("/metrics", "/ff/statistics") and self.options.told_directory:
+            text = (Path(self.options.told_directory) / path.rpartition("/")[2]).read_bytes()
+            writer.write(b"HTTP/1.1 200 Stub\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n\r\n" % len(text) + text)
         elif method != "POST":
             _send(writer, 404, _error(404, f"no route {path}"))
         else:

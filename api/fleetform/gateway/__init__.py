@@ -12,5 +12,7 @@ ads.py        the gRPC server around it
 bootstrap.py  Envoy's bootstrap and command line; chain.py, cel.py, routing.py,
               replies.py and accesslog.py are its parts
 admin.py      in-flight counts from Envoy's admin socket; rotation.py bounds the access log
+telemetry.py  what is measured here: sampler.py, timeline.py and served.py the load now, intake.py and windows.py how requests
+              ended in the last hour, out of the access log
 activator.py  answers for endpoints without a replica, and /v1/models
 """

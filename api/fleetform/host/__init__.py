@@ -22,5 +22,6 @@ guard.py           restarts a dead supervisor
 layout.py          where things are
 engines/           how an engine is started
 artifacts/         where weights come from
-middleware.py      the time limit of a request, inside the engine
+middleware.py, statistics.py   inside the engine: the time limit of a request, and what is counted of its stream
+engine_watch.py    asks engines how they do; engine_metrics.py and memory.py read it
 """

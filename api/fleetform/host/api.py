@@ -30,6 +30,7 @@ from fleetform.gateway.snapshot import PublishResult, SnapshotUpdate
 from fleetform.gateway.telemetry import Telemetry
 from fleetform.host.board import Board
 from fleetform.host.commands import Commands
+from fleetform.host.engine_watch import EngineWatch
 from fleetform.host.replicas import Replicas
 
 WAIT_MAX_S = 60
@@ -57,8 +58,8 @@ async def observe(
 
 
 @get("/v1/load")
-async def load(board: Board, telemetry: Telemetry) -> HostLoad:
-    return HostLoad(host=board.capacity.host, gateway=telemetry.sampler.load())
+async def load(board: Board, telemetry: Telemetry, engines: EngineWatch) -> HostLoad:
+    return HostLoad(host=board.capacity.host, gateway=telemetry.sampler.load(), engines=engines.loads())
 
 
 @get("/v1/replicas/{replica_id:str}")
@@ -97,9 +98,11 @@ async def health() -> dict[str, str]:
     return {"status": "ok"}
 
 
-def make_app(board: Board, commands: Commands, replicas: Replicas, feed: GatewayFeed, telemetry: Telemetry) -> Litestar:
+def make_app(
+    board: Board, commands: Commands, replicas: Replicas, feed: GatewayFeed, telemetry: Telemetry, engines: EngineWatch
+) -> Litestar:
     """The worker's API over its parts."""
-    parts = {"board": board, "commands": commands, "replicas": replicas, "feed": feed, "telemetry": telemetry}
+    parts = {"board": board, "commands": commands, "replicas": replicas, "feed": feed, "telemetry": telemetry, "engines": engines}
     return Litestar(
         [command, observe, load, replica, replica_log, windows, snapshot, shutdown, health],
         dependencies={name: _always(part) for name, part in parts.items()},

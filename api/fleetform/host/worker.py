@@ -27,6 +27,7 @@ from fleetform.host.api import make_app
 from fleetform.host.artifacts.cache import ArtifactCache
 from fleetform.host.board import Board
 from fleetform.host.commands import Commands
+from fleetform.host.engine_watch import EngineWatch
 from fleetform.host.fence import Fence
 from fleetform.host.guard import keep_supervisor
 from fleetform.host.healing import Healing
@@ -63,19 +64,22 @@ async def serve(settings: Settings, layout: Layout) -> None:
     telemetry = Telemetry(settings, lambda: feed.routes)
     artifacts = ArtifactCache(layout.cache)
     replicas = Replicas(Host(layout=layout, board=board, ledger=machine, artifacts=artifacts, proxy=FeedProxy(feed)))
+    engines = EngineWatch(replicas, telemetry.store)
     verifications = Verifications(board, artifacts)
     commands = Commands(Fence(layout), board, replicas, verifications)
     await feed.start()
     telemetry.start()
     replicas.adopt()
+    engines.start()
     healing = Healing(replicas)
     healing.start()
     guard = asyncio.create_task(keep_supervisor(layout))
     try:
-        await _answer(settings.host_socket, make_app(board, commands, replicas, feed, telemetry), stop)
+        await _answer(settings.host_socket, make_app(board, commands, replicas, feed, telemetry, engines), stop)
     finally:
         guard.cancel()
         await healing.stop()
+        await engines.stop()
         await replicas.let_go()
         await verifications.stop()
         await artifacts.close()
