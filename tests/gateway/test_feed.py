@@ -140,7 +140,7 @@ def test_a_changed_cluster_while_the_feed_was_away(own_gateway: Gateway, engine:
 
 def test_the_activator_serves_alone(own_gateway: Gateway, engine: EchoEngine) -> None:
     """Feed dead, Envoy alive: a cold endpoint is still explained, and the models are listed."""
-    own_gateway.publish(a_route("cold", phase="Placing"))
+    own_gateway.publish(a_route("cold", phase="Placing", request_timeout_s=1))
     own_gateway.stop_feed()
     assert ask(own_gateway, "cold", 10) == {"model_loading": 10}
     assert [model.id for model in own_gateway.client().models.list()] == ["cold", "m"]
@@ -148,12 +148,13 @@ def test_the_activator_serves_alone(own_gateway: Gateway, engine: EchoEngine) ->
 
 
 def test_a_dead_activator_harms_no_endpoint_that_has_replicas(own_gateway: Gateway, engine: EchoEngine) -> None:
-    own_gateway.publish(a_route("cold"))
+    own_gateway.publish(a_route("cold", request_timeout_s=1))
     end(own_gateway.activator, signal.SIGKILL)
     assert ask(own_gateway, "m", 50) == {"engine": 50}
-    assert set(ask(own_gateway, "cold", 5)) == {"no_ready_replica"}
-    own_gateway.start_activator()
-    until("the activator is used again", lambda: ask(own_gateway, "cold", 5) == {"model_loading": 5})
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(ask, own_gateway, "cold", 5)
+        own_gateway.start_activator()
+        assert asked.result() == {"model_loading": 5}
 
 
 def test_two_envoys_are_both_waited_for(own_gateway: Gateway, engine: EchoEngine) -> None:

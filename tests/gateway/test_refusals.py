@@ -1,5 +1,6 @@
 """Who is refused, with which status and code, as the OpenAI SDK sees it."""
 
+import concurrent.futures
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -166,7 +167,7 @@ def test_a_model_name_that_tries_something(served: Gateway, model: str) -> None:
 
 
 def test_a_declared_endpoint_without_a_replica(served: Gateway) -> None:
-    served.publish(a_route("cold", phase="Fetching", retry_after_s=7))
+    served.publish(a_route("cold", phase="Fetching", retry_after_s=7, request_timeout_s=1))
     error = refusal(served, model="cold")
     assert (error.status_code, error.code) == (503, "model_loading")
     assert error.response.headers["retry-after"] == "7"
@@ -175,8 +176,9 @@ def test_a_declared_endpoint_without_a_replica(served: Gateway) -> None:
 
 
 def test_the_activator_is_not_ejected_by_its_own_503s(served: Gateway) -> None:
-    served.publish(a_route("cold-again"))
-    codes = [refusal(served, model="cold-again").code for _ in range(30)]
+    served.publish(a_route("cold-again", request_timeout_s=1))
+    with concurrent.futures.ThreadPoolExecutor(10) as pool:
+        codes = list(pool.map(lambda _: refusal(served, model="cold-again").code, range(30)))
     assert codes == ["model_loading"] * 30
 
 

@@ -113,8 +113,8 @@ def test_one_of_two_draining_in_one_track(gateway: Gateway, engines: tuple[EchoE
 
 
 def test_everything_draining_is_the_activators(gateway: Gateway, engines: tuple[EchoEngine, EchoEngine]) -> None:
-    gateway.publish(a_route("leaving", a_track("v1", 100, engines[0].path, draining=True)))
-    assert ask(gateway, "leaving", 50) == {"model_loading": 50}
+    gateway.publish(a_route("leaving", a_track("v1", 100, engines[0].path, draining=True), request_timeout_s=1))
+    assert ask(gateway, "leaving", 10) == {"model_loading": 10}
 
 
 def test_streams_survive_every_change_of_their_route(gateway: Gateway, engines: tuple[EchoEngine, EchoEngine]) -> None:
@@ -186,23 +186,24 @@ def test_an_answer_that_is_no_http(gateway: Gateway) -> None:
 def test_a_track_whose_replicas_all_die_hands_its_share_over(gateway: Gateway) -> None:
     stubs = [gateway.stub(name, "mortal") for name in ("m1", "m2", "m3")]
     first, second, third = stubs
-    gateway.publish(a_route("mortal", a_track("v1", 50, first.path, second.path), a_track("v2", 50, third.path)))
+    tracks = (a_track("v1", 50, first.path, second.path), a_track("v2", 50, third.path))
+    gateway.publish(a_route("mortal", *tracks, request_timeout_s=2))
     assert set(ask(gateway, "mortal", 300)) == {"m1", "m2", "m3"}
     kill(third)
     assert sum(ask(gateway, "mortal", 300)[name] for name in ("m1", "m2")) == 300
     kill(second)
     assert ask(gateway, "mortal", 300) == {"m1": 300}
     kill(first)
-    assert ask(gateway, "mortal", 300) == {"no_ready_replica": 300}
+    assert ask(gateway, "mortal", 20) == {"no_ready_replica": 20}
 
 
 def test_a_warm_track_at_weight_0_does_not_step_in_unasked(gateway: Gateway, engines: tuple[EchoEngine, EchoEngine]) -> None:
     """The split is the user's word: a version at 0 gets nothing, also when the other has died."""
     stub = gateway.stub("w1", "warm")
-    gateway.publish(a_route("warm", a_track("v1", 100, stub.path), a_track("v0", 0, engines[0].path)))
+    gateway.publish(a_route("warm", a_track("v1", 100, stub.path), a_track("v0", 0, engines[0].path), request_timeout_s=2))
     assert ask(gateway, "warm", 20) == {"w1": 20}
     kill(stub)
-    assert ask(gateway, "warm", 50) == {"no_ready_replica": 50}
+    assert ask(gateway, "warm", 20) == {"no_ready_replica": 20}
 
 
 def test_a_replica_killed_under_load_loses_nothing(gateway: Gateway) -> None:
@@ -226,10 +227,10 @@ def test_a_replica_killed_under_load_loses_nothing(gateway: Gateway) -> None:
 
 def test_replicas_that_come_back_get_traffic_again(gateway: Gateway, engines: tuple[EchoEngine, EchoEngine]) -> None:
     stub = gateway.stub("b1", "back")
-    gateway.publish(a_route("back", a_track("v1", 100, stub.path)))
+    gateway.publish(a_route("back", a_track("v1", 100, stub.path), request_timeout_s=1))
     kill(stub)
     assert ask(gateway, "back", 20) == {"no_ready_replica": 20}
-    gateway.publish(a_route("back", a_track("v1", 100, engines[0].path)))
+    gateway.publish(a_route("back", a_track("v1", 100, engines[0].path), request_timeout_s=1))
     assert ask(gateway, "back", 20) == {"one": 20}
 
 
@@ -267,7 +268,7 @@ def test_a_replica_that_is_taken_out_gets_nothing_new_until_it_is_put_back(
 ) -> None:
     """The host's own word, without a new snapshot; it outlives the next one."""
     one, two = engines
-    route = a_route("hangs", a_track("v1", 100, one.path, two.path))
+    route = a_route("hangs", a_track("v1", 100, one.path, two.path), request_timeout_s=2)
     gateway.publish(route)
     try:
         take_out(gateway, "one")

@@ -12,6 +12,7 @@ from fleetform.settings import Settings
 Json = dict[str, Any]
 
 AUTHENTICATION, PERMISSION, INVALID, SERVER = "authentication_error", "permission_error", "invalid_request_error", "server_error"
+RATE_LIMIT = "rate_limit_error"
 NO_RETRY = ("x-should-retry", "false")
 
 
@@ -113,7 +114,7 @@ def _upstream() -> list[Json]:
             ["UO"],
             429,
             "Too many requests are waiting for this endpoint.",
-            "rate_limit_error",
+            RATE_LIMIT,
             "queue_full",
             ("retry-after", "2"),
         ),

@@ -2,7 +2,8 @@
 
 The settings are those tried in the field notes; each guards a request that would otherwise be lost:
 overprovisioning_factor   the activator gets nothing while one replica of a track lives
-healthy_panic 0           an ejected replica gets nothing, however few are left
+healthy_panic 1 %         an ejected replica gets nothing while anything else is left, the activator too; an activator that was
+                          killed is tried again at once
 max_retries               the default of 3 per cluster makes a retry policy useless when a host dies
 idle_timeout 4 s          engines close an idle connection after 5 s
 """
@@ -162,7 +163,7 @@ _HTTP = http_protocol_options_pb2.HttpProtocolOptions(
 )
 
 _LB_CONFIG = cluster_pb2.Cluster.CommonLbConfig(
-    healthy_panic_threshold={"value": 0}, locality_weighted_lb_config=cluster_pb2.Cluster.CommonLbConfig.LocalityWeightedLbConfig()
+    healthy_panic_threshold={"value": 1}, locality_weighted_lb_config=cluster_pb2.Cluster.CommonLbConfig.LocalityWeightedLbConfig()
 )
 
 _CIRCUIT_BREAKERS = circuit_breaker_pb2.CircuitBreakers(

@@ -12,6 +12,11 @@ TIMEOUT_HEADER = "x-ff-timeout-s"
 """Tells the middleware inside the replica how long the whole answer may take."""
 STARTED_HEADER = "x-ff-started"
 """When the request came in, in seconds since the epoch: tells the activator a replica that is too slow from one that is gone."""
+ATTEMPT_HEADER = "x-envoy-attempt-count"
+"""Envoy's count of the times that it has sent a request somewhere, from 1."""
+BOUNCE_HEADER = "x-ff-bounce"
+"""On an answer of the activator: try again, a replica is there now."""
+RETRIES = 32
 SCOPES_HEADER = "x-ff-scopes"
 """Tells the activator which endpoints the caller may see, as a JSON list."""
 
@@ -22,6 +27,8 @@ def route_config() -> Json:
         "name": "all",
         "domains": ["*"],
         "request_headers_to_remove": ["authorization", CREDENTIAL_HEADER],
+        "response_headers_to_remove": [BOUNCE_HEADER],
+        "include_request_attempt_count": True,
         "retry_policy": _retry_policy(),
         "routes": [*_inference_routes(), *_model_routes(), *_absent_routes()],
     }
@@ -98,15 +105,18 @@ def _header(key: str, value: str) -> Json:
 def _retry_policy() -> Json:
     """Before any byte of an answer, on another replica, and at last on the activator (`previous_priorities`).
 
-    `reset` and not `reset-before-request`: requests that a killed replica had already taken are then not lost.
+    `reset` and not `reset-before-request`: requests that a killed replica had already taken are then not lost. A request that the
+    activator has held comes back here by its header. There are enough retries, with long enough pauses, to outlast the restart of an
+    activator; it is the activator, which every third attempt reaches, that ends what replicas cannot bear.
     """
     hosts = typed(f"{EXTENSIONS}.retry.host.previous_hosts.v3.PreviousHostsPredicate")
     priorities = typed(f"{EXTENSIONS}.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig", update_frequency=2)
     return {
-        "retry_on": "connect-failure,refused-stream,reset",
-        "num_retries": 3,
+        "retry_on": "connect-failure,refused-stream,reset,retriable-headers",
+        "retriable_headers": [{"name": BOUNCE_HEADER, "present_match": True}],
+        "num_retries": RETRIES,
         "host_selection_retry_max_attempts": "5",
-        "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
+        "retry_back_off": {"base_interval": "0.025s", "max_interval": "1s"},
         "retry_host_predicate": [{"name": "other-hosts", "typed_config": hosts}],
         "retry_priority": {"name": "other-priorities", "typed_config": priorities},
     }

@@ -26,7 +26,9 @@ class TrackRoute(Record, frozen=True, kw_only=True):
 class EndpointRoute(Record, frozen=True, kw_only=True):
     """How one endpoint is reached. Declared is enough: with no target the activator answers.
 
-    created: seconds since the epoch, for `/v1/models`. phase, retry_after_s: what the activator says while nothing is ready.
+    created: seconds since the epoch, for `/v1/models`. phase, reason, retry_after_s: what the activator says while nothing is ready.
+    start_s, start_slow_s: what half of its starts and nearly all of them took; 0: not known. start_began: when the one that is furthest
+    began, in seconds since the epoch; 0: none is under way.
     raw: a `command` engine with raw routes, whose time limit is the cluster's. log_content: `redacted` or `off`.
     """
 
@@ -36,7 +38,11 @@ class EndpointRoute(Record, frozen=True, kw_only=True):
     created: int
     tracks: tuple[TrackRoute, ...] = ()
     phase: str = "Pending"
+    reason: str = ""
     retry_after_s: int = 5
+    start_s: int = 0
+    start_slow_s: int = 0
+    start_began: int = 0
     request_timeout_s: int = 300
     command_engine: bool = False
     log_content: str = "redacted"

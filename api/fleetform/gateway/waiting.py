@@ -43,7 +43,10 @@ class InForce(Record, frozen=True, kw_only=True):
 
 
 class WaitingRoom:
-    """start, then `counts` is what is held. in_force: the stored and the acknowledged version. on_change: another endpoint waits, or one less."""
+    """start, then `counts` is what is held. in_force: the stored and the acknowledged version.
+
+    on_change is called when another endpoint waits, or one does not wait any more.
+    """
 
     def __init__(self, socket: Path, in_force: Callable[[], tuple[int, int]], on_change: Callable[[], None]) -> None:
         self._socket = socket
