@@ -26,7 +26,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     database_url None: the embedded PostgreSQL of this home. cpu_millis, memory_mib None: what the machine has (cpu overcommitted
     four times, so that a two-core machine can hold old, new and an embedding engine). start_timeout_s: how long an engine may take to
-    be ready, beside the transfer of its artifact. hold_requests, hold_mib: how many requests, and bytes of them, wait for a replica.
+    be ready, beside the transfer of its artifact. zygote False: no engine is forked, each is started plainly. hold_requests,
+    hold_mib: how many requests, and bytes of them, wait for a replica.
     """
 
     home: Path
@@ -46,6 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     hold_requests: int = 1000
     hold_mib: int = 256
     start_timeout_s: int = 600
+    zygote: bool = True
     log_level: str = "info"
 
     @property
@@ -73,6 +75,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def host_socket(self) -> Path:
         """The host worker's API."""
         return self.run / "host.sock"
+
+    @property
+    def zygote_socket(self) -> Path:
+        """Where engines are forked from a process that has imported their software."""
+        return self.run / "zygote.sock"
 
     @property
     def ads_socket(self) -> Path:
@@ -136,6 +143,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         hold_requests=_number(environ, "FLEETFORM_HOLD_REQUESTS") or 1000,
         hold_mib=_number(environ, "FLEETFORM_HOLD_MIB") or 256,
         start_timeout_s=_number(environ, "FLEETFORM_START_TIMEOUT_S") or 600,
+        zygote=_switch(environ, "FLEETFORM_ZYGOTE"),
         log_level=environ.get("FLEETFORM_LOG_LEVEL") or "info",
     )
 
@@ -154,6 +162,14 @@ def run_dir(home: Path, environ: Mapping[str, str] = os.environ) -> Path:
     if runtime and len(f"{runtime}/ff-{tag}".encode()) <= SOCKET_DIR_MAX:
         return Path(runtime) / f"ff-{tag}"
     return Path("/tmp") / f"ff-{os.getuid()}-{tag}"  # noqa: S108  # made 0700, and its owner checked, by whoever makes it
+
+
+def _switch(environ: Mapping[str, str], name: str) -> bool:
+    """On unless it says `off`."""
+    text = environ.get(name) or "on"
+    if text not in ("on", "off"):
+        raise SetupError(f"{name} is {text!r}; it must be 'on' or 'off'")
+    return text == "on"
 
 
 def _number(environ: Mapping[str, str], name: str) -> int | None:

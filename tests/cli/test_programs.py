@@ -1,5 +1,6 @@
 """What the supervisor is told: the same settings give the same files, and a change reaches only the programs that see it."""
 
+import importlib.util
 import json
 import os
 import stat
@@ -9,6 +10,7 @@ import pytest
 
 from fleetform import settings
 from fleetform.cli import programs
+from fleetform.errors import SetupError
 from fleetform.settings import Settings
 
 SHELL = {"PATH": "/somewhere/odd", "FLEETFORM_TOKEN": "cd-secret", "AWS_ACCESS_KEY_ID": "id", "EDITOR": "ed"}
@@ -39,7 +41,7 @@ def test_a_change_restarts_only_what_sees_it(tmp_path: Path, change: dict[str, s
     changed = programs.write_all(*loaded(tmp_path, **change))
     assert changed == seen_by
     after = written(tmp_path)
-    assert before.keys() == after.keys() == {"postgres", "worker", "activator", "envoy", "server"}
+    assert before.keys() == after.keys() >= {"postgres", "worker", "activator", "envoy", "server"}
     assert {name for name in after if before[name] != after[name]} == seen_by
 
 
@@ -65,6 +67,34 @@ def test_no_clients_key_reaches_a_program_and_no_file_is_open_to_others(tmp_path
     for path in [*(tmp_path / "host" / "children").glob("*.json"), *(tmp_path / "gateway").glob("envoy*.json")]:
         assert "cd-secret" not in path.read_text()
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
+
+
+@pytest.fixture
+def with_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: find("json" if name == "vllm" else name))
+
+
+@pytest.mark.usefixtures("with_vllm")
+def test_the_zygote_starts_last_and_is_given_no_more_than_an_engine(tmp_path: Path) -> None:
+    programs.write_all(*loaded(tmp_path))
+    spec = json.loads(written(tmp_path)["zygote"])
+    assert spec["start_after"] == [str(programs.served_mark(settings.load({"FLEETFORM_HOME": str(tmp_path)})))]
+    assert not {name for name in spec["env"] if name.startswith(("AWS_", "FLEETFORM_", "EDITOR"))}
+    assert spec["env"]["HOME"].startswith(str(tmp_path))
+
+
+@pytest.mark.usefixtures("with_vllm")
+@pytest.mark.parametrize("variable", [{"FLEETFORM_ZYGOTE": "off"}, {"FLEETFORM_DRIVER": "fake"}])
+def test_no_zygote_where_none_is_wanted(tmp_path: Path, variable: dict[str, str]) -> None:
+    programs.write_all(*loaded(tmp_path))
+    assert programs.write_all(*loaded(tmp_path, **variable)) >= {"zygote"}
+    assert "zygote" not in written(tmp_path)
+
+
+def test_a_switch_is_on_or_off(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="FLEETFORM_ZYGOTE is 'no'; it must be 'on' or 'off'"):
+        loaded(tmp_path, FLEETFORM_ZYGOTE="no")
 
 
 def test_command_lines_tell_whose_they_are(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    with Stack() as stack:
+    with Stack({"FLEETFORM_ZYGOTE": "on"}) as stack:
         world = World(stack)
         for seed, version in enumerate(("v1", "v2")):
             write_tiny_chat_model(world.models / f"chat-{version}", seed=seed)

@@ -30,6 +30,7 @@ class Stack:
             "FLEETFORM_HOME": str(self.home),
             "FLEETFORM_API_PORT": str(api),
             "FLEETFORM_GATEWAY_PORT": str(gateway),
+            "FLEETFORM_ZYGOTE": "off",  # it imports vLLM, which few tests start
             **(extra or {}),
         }
         self.environment: dict[str, str] = {}

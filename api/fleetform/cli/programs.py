@@ -4,6 +4,7 @@ A file holds all that its program depends on and nothing else, so that writing i
 restarts only the programs that see it. That is why the shell's own environment is not handed on.
 """
 
+import importlib.util
 import os
 import pwd
 import sys
@@ -14,9 +15,14 @@ from typing import Any
 from fleetform.errors import SetupError
 from fleetform.gateway.bootstrap import envoy_argv, write_bootstrap
 from fleetform.host import postgres, records
+from fleetform.host.engines import vllm
+from fleetform.host.engines.base import standing_environment
+from fleetform.host.layout import Layout
+from fleetform.host.zygote import vllm as zygote_vllm
 from fleetform.settings import Settings, load
 
 POSTGRES, WORKER, ACTIVATOR, ENVOY, SERVER = "postgres", "worker", "activator", "envoy", "server"
+ZYGOTE = "zygote"
 
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _HANDED_ON = ("AWS_", "CUDA_", "NVIDIA_", "NCCL_", "VLLM_", "SSL_CERT_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "LD_LIBRARY_PATH")
@@ -59,7 +65,30 @@ def specs(settings: Settings, environ: Mapping[str, str]) -> list[dict[str, Any]
     ]
     if embedded:
         found.insert(0, _postgres(settings))
+    if settings.zygote and settings.driver == "local" and importlib.util.find_spec("vllm") is not None:
+        found.append(_zygote(settings, environ))
     return found
+
+
+def served_mark(settings: Settings) -> Path:
+    """A file that is there once everything has served. What is in no hurry starts after it, so that `up` takes no longer for it."""
+    return settings.home / "host" / "served"
+
+
+def _zygote(settings: Settings, environ: Mapping[str, str]) -> dict[str, Any]:
+    """It is started like an engine: what it is given, every engine has."""
+    layout = Layout(settings)
+    env = standing_environment(layout.engine_cache, {**environ, **_base_environment()}) | vllm.STANDING | zygote_vllm.ENVIRONMENT
+    return _spec(
+        settings,
+        ZYGOTE,
+        60,
+        (sys.executable, "-m", "fleetform.host.zygote", str(settings.zygote_socket), str(layout.exits), zygote_vllm.__name__),
+        env,
+        stop_timeout_s=5,
+        start_after=[str(served_mark(settings))],
+        sockets=[settings.zygote_socket],
+    )
 
 
 def _postgres(settings: Settings) -> dict[str, Any]:

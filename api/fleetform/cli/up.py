@@ -76,6 +76,8 @@ def prepare(ours: Settings) -> None:
 def start(ours: Settings) -> None:
     """Have every program run as its settings are now, and wait until all of it serves."""
     before = preflight.running(ours.home)
+    if supervision.supervisor(ours) is None:
+        programs.served_mark(ours).unlink(missing_ok=True)
     outdated = {name: before[name] for name in programs.write_all(ours) if name in before}
     supervision.rescan_or_start(ours)
     # A program that still runs as it was would answer the questions of wait_ready, and then be restarted.
@@ -85,6 +87,7 @@ def start(ours: Settings) -> None:
         lambda: f"{', '.join(outdated)} did not end to be started anew: see {ours.home / 'logs' / 'supervisor.log'}",
     )
     wait_ready(ours)
+    programs.served_mark(ours).touch(mode=0o600)
 
 
 def wait_ready(ours: Settings) -> None:
@@ -93,7 +96,7 @@ def wait_ready(ours: Settings) -> None:
     def not_ready(asked: str) -> str:
         running = preflight.running(ours.home)
         # What was asked may only wait for another program, which does not run at all.
-        in_order = (spec["name"] for spec in programs.specs(ours, os.environ))
+        in_order = (spec["name"] for spec in programs.specs(ours, os.environ) if spec["name"] != programs.ZYGOTE)
         program = next((name for name in in_order if name not in running), asked)
         state = "is not ready" if program in running else "does not run"
         tail = supervision.log_tail(ours.home / "logs" / f"{program}.log")

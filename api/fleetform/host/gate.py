@@ -21,14 +21,19 @@ def main() -> None:
         os._exit(NOT_OPENED)
     os.close(gate)
     if mode == "confined":
-        os.umask(0o077)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        confine()
     try:
         os.execvpe(argv[0], argv, os.environ)  # noqa: S606  # argv comes from our own record
     except OSError as error:
         os.write(2, f"cannot start {argv[0]}: {error.strerror}\n".encode())
         os._exit(127)
+
+
+def confine() -> None:
+    """For good: no core dumps, no new privileges, umask 077."""
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ class Layout:
         self.devices = self.host / "devices.json"
         self.lock = self.host / "worker.lock"
         self.supervisor = self.host / "supervisor.json"
+        self.zygote = settings.zygote_socket
+        self.zygote_record = self.host / "running" / "zygote.json"
         self.supervisor_log = settings.home / "logs" / "supervisor.log"
 
     def record(self, replica_id: str) -> Path:

@@ -20,6 +20,7 @@ UP_POLL_S = 0.2
 HEALTH_TIMEOUT_S = 5.0
 CANARY_TIMEOUT_S = 120.0
 CANARY_TRIES = 3
+WARM_UP_TOKENS = 8
 _TOKENS = re.compile(r"^vllm:(?:prompt|generation)_tokens_total\{[^}]*\} (\S+)$", re.MULTILINE)
 
 
@@ -116,16 +117,22 @@ async def tokens(address: Address, timeout_s: float) -> float | None:
     return sum(found) if found else None
 
 
-async def _ask(http: httpx2.AsyncClient, model: str, task: Task) -> str:
+async def warm_up(http: httpx2.AsyncClient, model: str, task: Task) -> None:
+    """A request of some tokens, so that the first client does not wait for what is done once. Whether it works, the canary says."""
+    with contextlib.suppress(httpx2.HTTPError):
+        await _ask(http, model, task, max_tokens=WARM_UP_TOKENS)
+
+
+async def _ask(http: httpx2.AsyncClient, model: str, task: Task, max_tokens: int = 1) -> str:
     """Empty when the answer is right, else what is wrong with it."""
     if task is Task.EMBED:
         return await _post(http, "/v1/embeddings", {"model": model, "input": "ping"}, ("data", 0, "embedding", 0))
-    chat = {"model": model, "messages": [{"role": "user", "content": "ping"}], "max_tokens": 1, "temperature": 0}
+    chat = {"model": model, "messages": [{"role": "user", "content": "ping"}], "max_tokens": max_tokens, "temperature": 0}
     wrong = await _post(http, "/v1/chat/completions", chat, ("choices", 0, "message"))
     if not wrong:
         return ""
     # A base model has no chat template; it must still complete.
-    plain = {"model": model, "prompt": "ping", "max_tokens": 1, "temperature": 0}
+    plain = {"model": model, "prompt": "ping", "max_tokens": max_tokens, "temperature": 0}
     return "" if not await _post(http, "/v1/completions", plain, ("choices", 0, "text")) else wrong
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ORPHAN_GRACE_S = 1.0
+MAP = "forked"
 
 
 class Identity(NamedTuple):
@@ -136,12 +137,14 @@ def group(leader: Identity, home: Path) -> Group:
     return Group(ours=tuple(map(_identity, ours)), doubtful=tuple(_identity(s) for s in younger if s not in ours))
 
 
-def end_strays(leader: Identity, mark: str) -> None:
-    """End, at once, whoever carries mark in its environment and left the session of leader; blocks until all are gone.
+def end_strays(leader: Identity, home: Path, mark: str) -> None:
+    """End, at once, whoever descends from leader and left its session; blocks until all are gone.
 
-    mark: `NAME=value`, given to leader alone, so that whoever inherited it descends from leader. One that dropped it is not found.
+    mark: `NAME=value`, given to leader alone, so that whoever inherited it descends from leader. A process that was forked from a
+    zygote shows no environment of its own; it is known by the file MAP in home, which leader has mapped and a fork inherits. One that
+    dropped both is not found.
     """
-    while strays := [s for s in all_stats() if _is_stray(s, leader, mark.encode())]:
+    while strays := [s for s in all_stats() if _is_stray(s, leader, home, mark)]:
         found = [_identity(stat) for stat in strays]
         for stray in found:
             send(stray, signal.SIGKILL)
@@ -198,11 +201,13 @@ def _identity(stat: Stat) -> Identity:
     return Identity(boot_id(), pid_namespace(), stat.pid, stat.start_ticks, stat.session_id)
 
 
-def _is_stray(stat: Stat, leader: Identity, mark: bytes) -> bool:
+def _is_stray(stat: Stat, leader: Identity, home: Path, mark: str) -> bool:
     if stat.start_ticks < leader.start_ticks or stat.session_id == leader.session_id or stat.state in "ZX":
         return False
     with contextlib.suppress(OSError):
-        return mark in Path(f"/proc/{stat.pid}/environ").read_bytes().split(b"\0")
+        if mark.encode() in Path(f"/proc/{stat.pid}/environ").read_bytes().split(b"\0"):
+            return True
+        return f" {home / MAP}\n".encode() in Path(f"/proc/{stat.pid}/maps").read_bytes()
     return False
 
 

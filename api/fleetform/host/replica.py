@@ -21,6 +21,8 @@ from fleetform.host.parts import Host
 from fleetform.host.probe import NotServing
 from fleetform.host.processes import Identity
 from fleetform.host.record import ReplicaRecord, domain_identity, in_phase, save, utc_now, without_running
+from fleetform.host.zygote import client as zygote
+from fleetform.host.zygote.client import NotForked
 from fleetform.redaction import redact
 from fleetform.steps import Step, step
 
@@ -166,10 +168,27 @@ class Replica:
         busy = await self.host.ledger.busy(self.record.devices)
         if busy is not None:
             raise Failed(FailureReason.LAUNCH_REFUSED, busy)
-        layout = self.host.layout
-        address = starting.choose_address(layout, self.adapter, self.record.replica_id)
-        await self._enter("launch", state=HostReplicaState.STARTING, address=address, oom_kills=oom.kills())
-        work = asyncio.to_thread(starting.spawn, layout, self.adapter, self.record, model_dir, self._record_process)
+        address = starting.choose_address(self.host.layout, self.adapter, self.record.replica_id)
+        begun: dict[str, Any] = {"state": HostReplicaState.STARTING, "address": address, "oom_kills": oom.kills()}
+        if self.adapter.forks:
+            await self._enter("fork", **begun)
+            plainly = await self._unready()
+            if not plainly:
+                try:
+                    return await self._spawn(starting.fork, model_dir)
+                except NotForked as error:
+                    plainly = str(error)
+            self.log.info("started_plainly", reason=plainly)
+            begun["message"] = f"started plainly: {plainly}"
+        await self._enter("launch", **begun)
+        return await self._spawn(starting.spawn, model_dir)
+
+    async def _unready(self) -> str:
+        return await zygote.unready(self.host.layout.zygote, self.host.layout.zygote_record)
+
+    async def _spawn(self, step: starting.Spawn, model_dir: Path) -> Identity:
+        """Have step start the engine. NotForked passes through."""
+        work = asyncio.to_thread(step, self.host.layout, self.adapter, self.record, model_dir, self._record_process)
         spawning = asyncio.ensure_future(work)
         try:
             identity = await asyncio.shield(spawning)
@@ -179,7 +198,7 @@ class Replica:
             raise
         except OSError as error:
             raise Failed(FailureReason.LAUNCH_REFUSED, f"the engine cannot be started: {error}") from error
-        self._show()
+        await self._enter("load")
         self.log.info("engine_launched", pid=identity.pid)
         return identity
 
@@ -191,8 +210,9 @@ class Replica:
     async def _prove(self, identity: Identity, end: "asyncio.Future[Exit]") -> None:
         """Until it has proved that it serves what was asked for. Failed when it ends, takes too long, or is somebody else."""
         limit_s = self.record.start.start_timeout_s
-        remaining = (self._started_at("launch") + timedelta(seconds=limit_s) - utc_now()).total_seconds()
-        proof = asyncio.ensure_future(starting.prove(self.host.layout, self.adapter, self.record, identity, lambda: self._enter("canary")))
+        launched_at = self._started_at("fork", "launch")
+        remaining = (launched_at + timedelta(seconds=limit_s) - utc_now()).total_seconds()
+        proof = asyncio.ensure_future(starting.prove(self.host.layout, self.adapter, self.record, identity, self._enter))
         try:
             tasks: set[asyncio.Future[Any]] = {proof, end}
             done, _ = await asyncio.wait(tasks, timeout=max(0.0, remaining), return_when=asyncio.FIRST_COMPLETED)
@@ -205,7 +225,7 @@ class Replica:
         proof.result()
         now = utc_now()
         await self._update(state=HostReplicaState.SERVING, phases=without_running(self.record.phases, now))
-        self.log.info("replica_serves", seconds=round((now - self._started_at("launch")).total_seconds(), 1))
+        self.log.info("replica_serves", seconds=round((now - launched_at).total_seconds(), 1))
 
     async def _lost(self, end: "asyncio.Future[Exit]") -> Failed:
         """Wait until it has ended, is given up, or lives on without its socket, through which alone it can be reached."""
@@ -255,7 +275,8 @@ class Replica:
             # A hung engine would let its grace pass, and keep whoever waits for it from being answered elsewhere.
             grace_s, first = (0.0, signal.SIGKILL) if self.record.hung_since is not None else (KILL_AFTER_S, signal.SIGTERM)
             await asyncio.to_thread(processes.end_group, identity, layout.work(self.record.replica_id), grace_s, first)
-            await asyncio.to_thread(processes.end_strays, identity, mark(layout.scratch(self.record.replica_id)))
+            home, mine = layout.work(self.record.replica_id), mark(layout.scratch(self.record.replica_id))
+            await asyncio.to_thread(processes.end_strays, identity, home, mine)
             while (doubt := ending.left_in_doubt(layout, self.record, identity)) is not None:
                 if self.record.state is not HostReplicaState.QUARANTINED:
                     await self._update(state=HostReplicaState.QUARANTINED, message=doubt)
@@ -291,8 +312,9 @@ class Replica:
     def _log_tail(self) -> tuple[str, ...]:
         return logs.last_words(self.host.layout.log(self.record.replica_id), LOG_TAIL_LINES)
 
-    def _started_at(self, phase: str) -> datetime:
-        return next((p.started_at for p in self.record.phases if p.name == phase), utc_now())
+    def _started_at(self, *names: str) -> datetime:
+        """When the first phase of one of these names began."""
+        return next((p.started_at for p in self.record.phases if p.name in names), utc_now())
 
 
 def _artifact_reason(error: AppError) -> FailureReason:

@@ -1,10 +1,11 @@
 """The steps of a start: an address, a process that is recorded before it runs, and the proof that it serves what was asked for."""
 
 import asyncio
+import contextlib
 import math
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 from fleetform.domain.replica import Address, FailureReason, Loopback, Unix
@@ -15,7 +16,10 @@ from fleetform.host.layout import Layout
 from fleetform.host.probe import NotServing
 from fleetform.host.processes import Identity
 from fleetform.host.record import ReplicaRecord
+from fleetform.host.zygote import client as zygote
 from fleetform.steps import Step, step
+
+Spawn = Callable[[Layout, Adapter, ReplicaRecord, Path, Callable[[Identity], None]], Identity]
 
 
 def choose_address(layout: Layout, adapter: Adapter, replica_id: str) -> Address:
@@ -29,28 +33,34 @@ def choose_address(layout: Layout, adapter: Adapter, replica_id: str) -> Address
 
 def spawn(layout: Layout, adapter: Adapter, record: ReplicaRecord, model_dir: Path, on_process: Callable[[Identity], None]) -> Identity:
     """Start the engine of record, which has an address; on_process puts its process on disk before it runs. Blocks; OSError."""
-    replica_id = record.replica_id
-    plan = _plan(layout, record, model_dir)
-    work = layout.work(replica_id)
-    with records.locked(layout.lock_of(replica_id)) as ours:
-        if not ours:
-            raise OSError("another process is starting this replica")
-        for directory in (work, plan.scratch):
-            records.private_directory(directory)
-        if isinstance(plan.address, Unix):
-            # A socket left by a dead engine makes the next one fail with "Address already in use".
-            Path(plan.address.path).unlink(missing_ok=True)
+    with _prepared(layout, record, model_dir) as plan:
         env = clean_environment(plan) | adapter.env(plan)
+        work, log = layout.work(record.replica_id), layout.log(record.replica_id)
         step(Step.SPAWN_BEFORE)
-        identity = launch(adapter.argv(plan), env, work, layout.log(replica_id), on_process, confined=True)
+        identity = launch(adapter.argv(plan), env, work, log, on_process, confined=True)
+        step(Step.SPAWNED)
+        return identity
+
+
+def fork(layout: Layout, adapter: Adapter, record: ReplicaRecord, model_dir: Path, on_process: Callable[[Identity], None]) -> Identity:
+    """`spawn` by a fork of this machine's zygote, for an adapter that forks; NotForked when nothing was started."""
+    with _prepared(layout, record, model_dir) as plan:
+        env = clean_environment(plan) | adapter.env(plan)
+        work, log = layout.work(record.replica_id), layout.log(record.replica_id)
+        step(Step.SPAWN_BEFORE)
+        # Without `python -m`: the zygote is the interpreter, and the module is what it has imported.
+        identity = zygote.fork(layout.zygote, adapter.argv(plan)[2:], env, work, log, on_process)
         step(Step.SPAWNED)
         return identity
 
 
 async def prove(
-    layout: Layout, adapter: Adapter, record: ReplicaRecord, identity: Identity, on_canary: Callable[[], Awaitable[None]]
+    layout: Layout, adapter: Adapter, record: ReplicaRecord, identity: Identity, on_phase: Callable[[str], Awaitable[None]]
 ) -> None:
-    """Return once the engine has proved itself, however long that takes; NotServing when it is somebody else or does not work."""
+    """Return once the engine has proved itself, however long that takes; NotServing when it is somebody else or does not work.
+
+    on_phase is told of `warm-up` and `canary` before they begin.
+    """
     start, address = record.start, record.address
     assert address is not None
     async with probe.client(address) as http:
@@ -62,11 +72,30 @@ async def prove(
             raise NotServing(FailureReason.WRONG_MODEL, f"{who} answers at the engine's address")
         if not adapter.speaks_openai:
             return
-        await on_canary()
-        step(Step.CANARY_BEFORE)
         await probe.check_names(http, start.served_name, f"ff-{start.nonce}")
+        if adapter.forks:
+            # What an engine does for the first time it does slowly: here, and not for the first client.
+            await on_phase("warm-up")
+            await probe.warm_up(http, start.served_name, start.track.manifest.task)
+        await on_phase("canary")
+        step(Step.CANARY_BEFORE)
         await probe.check_canary(http, start.served_name, start.track.manifest.task)
         step(Step.CANARY_PASSED)
+
+
+@contextlib.contextmanager
+def _prepared(layout: Layout, record: ReplicaRecord, model_dir: Path) -> Iterator[Launch]:
+    """What the engine is started with, its directories made and its socket's path free, under the replica's lock. OSError: it is held."""
+    plan = _plan(layout, record, model_dir)
+    with records.locked(layout.lock_of(record.replica_id)) as ours:
+        if not ours:
+            raise OSError("another process is starting this replica")
+        for directory in (layout.work(record.replica_id), plan.scratch):
+            records.private_directory(directory)
+        if isinstance(plan.address, Unix):
+            # A socket left by a dead engine makes the next one fail with "Address already in use".
+            Path(plan.address.path).unlink(missing_ok=True)
+        yield plan
 
 
 def _plan(layout: Layout, record: ReplicaRecord, model_dir: Path) -> Launch:

@@ -22,14 +22,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from fleetform.host import logs, processes, records
+from fleetform.host import logs, notes, processes, records
 from fleetform.host.children import Child, Spec, end_unwanted, read_spec, say
 from fleetform.host.processes import Identity
 
 PR_SET_CHILD_SUBREAPER = 36
 WAIT_POLL_S = 0.1
 ROTATE_EVERY_S = 5.0
-EXITS_KEPT = 1000
 ALREADY_RUNS = 3
 
 
@@ -107,7 +106,7 @@ class Supervisor:
 
     def _reap(self) -> None:
         """Collect every child that ended, ours and those reparented to us; then see which adopted ones ended unseen."""
-        while (ended := _next_exit()) is not None:
+        while (ended := notes.next_exit()) is not None:
             identity, status = ended
             self._write_exit(identity, status)
             child = self._child_of(identity)
@@ -121,12 +120,8 @@ class Supervisor:
         return next((c for c in self.children.values() if c.identity is not None and c.identity == identity), None)
 
     def _write_exit(self, identity: Identity, status: str) -> None:
-        path = self.exits / f"{identity.pid}-{identity.start_ticks}.json"
         try:
-            records.write_json(path, {"status": status, "boot_id": identity.boot_id, "at": time.time()})
-            kept = sorted(self.exits.glob("*.json"), key=lambda p: p.stat().st_mtime)
-            for old in kept[:-EXITS_KEPT]:
-                old.unlink(missing_ok=True)
+            notes.write(self.exits, identity, status)
         except OSError as error:  # a full disk must not end the supervisor; the worker then reports an unknown exit
             say(f"cannot record the exit of pid {identity.pid}: {error}")
 
@@ -157,21 +152,6 @@ class Supervisor:
 
     def _in_order(self) -> list[Child]:
         return sorted(self.children.values(), key=lambda child: (child.spec.order, child.spec.name))
-
-
-def _next_exit() -> tuple[Identity, str] | None:
-    """One child that has ended, reaped, with how it ended: `exit 3` or `signal 9`. None when there is no more."""
-    try:
-        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return None
-    if found is None:
-        return None
-    # Looked at before it is reaped: only a zombie still tells its start time.
-    identity = processes.identify(found.si_pid)
-    os.waitpid(found.si_pid, 0)
-    assert identity is not None
-    return identity, f"{'exit' if found.si_code == os.CLD_EXITED else 'signal'} {found.si_status}"
 
 
 def main(argv: Sequence[str]) -> int:

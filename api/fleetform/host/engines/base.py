@@ -43,7 +43,7 @@ class Adapter(Protocol):
     """How one kind of engine is started and asked.
 
     health_path answers 200 when it is ready. speaks_openai: it lists its models and answers a canary. on_port: it cannot listen on
-    a socket and is given a loopback port.
+    a socket and is given a loopback port. forks: the zygote of this machine may fork it; argv is then `python -m module …`.
     """
 
     @property
@@ -54,6 +54,9 @@ class Adapter(Protocol):
 
     @property
     def on_port(self) -> bool: ...
+
+    @property
+    def forks(self) -> bool: ...
 
     def argv(self, launch: Launch) -> tuple[str, ...]:
         """The command line."""
@@ -74,15 +77,23 @@ def clean_environment(launch: Launch, environ: Mapping[str, str] = os.environ) -
 
     No token, no cloud credential and no proxy passes; HOME is the engines' own, so that none is found in a file there either.
     """
-    env = {name: environ[name] for name in _INHERITED if name in environ}
+    env = standing_environment(launch.cache, environ)
     env |= {
-        "HOME": str(launch.cache),
-        "XDG_CACHE_HOME": str(launch.cache),
         "TMPDIR": str(launch.scratch),
-        "NO_COLOR": "1",
-        "PYTHONUNBUFFERED": "1",
         "OMP_NUM_THREADS": str(launch.cpu_threads),
         "CUDA_VISIBLE_DEVICES": ",".join(launch.devices),
+    }
+    return env
+
+
+def standing_environment(cache: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The part of `clean_environment` that is the same for every engine of a machine, and so for the zygote."""
+    env = {name: environ[name] for name in _INHERITED if name in environ}
+    env |= {
+        "HOME": str(cache),
+        "XDG_CACHE_HOME": str(cache),
+        "NO_COLOR": "1",
+        "PYTHONUNBUFFERED": "1",
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
     }
     return env

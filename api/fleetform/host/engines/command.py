@@ -11,6 +11,8 @@ class CommandEngine:
     def __init__(self, spec: EngineSpec) -> None:
         self.spec = spec
 
+    forks = False
+
     @property
     def health_path(self) -> str:
         return self.spec.health_path or "/health"

@@ -9,6 +9,15 @@ from fleetform.host.engines.base import SHUTDOWN_TIMEOUT_S, Launch
 
 CPU_CONTEXT_MAX = 2048
 CPU_KV_CACHE_BYTES = 1024**3
+STANDING = {
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "VLLM_HOST_IP": "127.0.0.1",
+    "GLOO_SOCKET_IFNAME": "lo",
+}
+"""What is the same for every engine, and read by some libraries when they are imported: the zygote has it too."""
 
 
 class Vllm:
@@ -17,6 +26,7 @@ class Vllm:
     health_path = "/health"
     speaks_openai = True
     on_port = False
+    forks = True
 
     def argv(self, launch: Launch) -> tuple[str, ...]:
         """The server as a module: the program `vllm` of the CPU wheel looks for its own metadata under another name and fails."""
@@ -41,16 +51,11 @@ class Vllm:
     def env(self, launch: Launch) -> dict[str, str]:
         """Offline, silent, on loopback, with its caches where they outlive it and its inner sockets where they do not."""
         env = {
-            "VLLM_NO_USAGE_STATS": "1",
-            "DO_NOT_TRACK": "1",
-            "HF_HUB_OFFLINE": "1",
-            "TRANSFORMERS_OFFLINE": "1",
+            **STANDING,
             "VLLM_CACHE_ROOT": str(launch.cache / "vllm"),
             "TORCHINDUCTOR_CACHE_DIR": str(launch.cache / "inductor"),
             "TRITON_CACHE_DIR": str(launch.cache / "triton"),
             "VLLM_RPC_BASE_PATH": str(launch.scratch),
-            "VLLM_HOST_IP": "127.0.0.1",
-            "GLOO_SOCKET_IFNAME": "lo",
             "VLLM_ENGINE_READY_TIMEOUT_S": str(launch.start_timeout_s),
         }
         if not launch.devices:
