@@ -90,7 +90,6 @@ def test_null_is_not_a_value() -> None:
         ({"type": "serverless-async"}, "/spec/type"),
         ({"mode": "shared"}, "/spec/mode"),
         ({"async": {"callback_urls": []}}, "/spec/async"),
-        ({"rollout": {"strategy": "swap"}}, "/spec/rollout/strategy"),
         ({"logging": {"content": "full"}}, "/spec/logging/content"),
         ({"logging": {"retention_days": 3}}, "/spec/logging/retention_days"),
     ],

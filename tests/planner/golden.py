@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fleetform.domain.conditions import Condition
 from fleetform.domain.replica import FailureReason
+from fleetform.domain.rollout import StartTimes
 from fleetform.planner.model import (
     Action,
     Book,
@@ -75,11 +76,20 @@ def no_room_for_a_surge() -> list[str]:
     return [*told, *_told("v2 is declared", world)]
 
 
+def swap_in_place() -> list[str]:
+    world = _gpu_world(replicas=1, gpus=1)
+    told = [*_told("v1 fills the host", world)]
+    world.start_times = {"v2": StartTimes(p50_s=30, p95_s=40, count=5)}
+    world.put(effective_endpoint({"v2": 100}, instance_type="gpu-a10-1x", strategy="swap"))
+    return [*told, *_told("v2 is declared, and may take the place of v1", world)]
+
+
 STORIES: dict[str, Callable[[], list[str]]] = {
     "create-and-delete": create_and_delete,
     "rollout-by-steps": rollout_by_steps,
     "rollback": rollback,
     "slow-version": a_slow_version,
+    "swap-in-place": swap_in_place,
     "no-room-for-a-surge": no_room_for_a_surge,
 }
 

@@ -109,7 +109,6 @@ async def test_every_wrong_reference_is_named_at_once(acme: Api) -> None:
         ("type", "serverless-async", "/spec/type"),
         ("mode", "shared", "/spec/mode"),
         ("logging", {"content": "full"}, "/spec/logging/content"),
-        ("rollout", {"strategy": "swap"}, "/spec/rollout/strategy"),
     ],
 )
 async def test_what_comes_later_is_refused_as_unsupported(acme: Api, field: str, value: object, pointer: str) -> None:

@@ -107,8 +107,6 @@ def _not_yet(spec: EndpointSpec, pointer: str) -> list[FieldError]:
         refuse("mode", repr(spec.mode), "use 'dedicated' or 'serverless'")
     if spec.async_ is not UNSET:
         refuse("async", "an asynchronous endpoint", "leave it out")
-    if spec.rollout and spec.rollout.strategy == "swap":
-        refuse("rollout/strategy", "'swap'", "use 'surge'")
     if spec.logging and spec.logging.content == "full":
         refuse("logging/content", "'full'", "use 'redacted' or 'off'")
     if spec.logging and spec.logging.retention_days is not UNSET:

@@ -11,6 +11,7 @@ gate.py       what a step of a rollout waits for, and what makes it fail
 verdict.py    a new version's figures beside those of the one it replaces
 history.py    what is told of a rollout
 scale.py      what is missing and what is too much
+swap.py       old replicas make room for new ones
 placing.py    new replicas: quota, and the reservation with everything decided
 placement.py  which host and which devices: filters and ranks
 commands.py   what is sent to hosts and written to rows

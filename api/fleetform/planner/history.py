@@ -6,7 +6,8 @@ from datetime import datetime
 
 import msgspec
 
-from fleetform.domain.endpoint import Rejected
+from fleetform.domain.endpoint import EffectiveEndpoint, Rejected
+from fleetform.domain.events import NewEvent
 from fleetform.domain.rollout import Rollout, RolloutPhase, RolloutState, RolloutStep, StepOutcome, Track
 from fleetform.planner.verdict import Verdict
 
@@ -42,6 +43,7 @@ def begun(state: RolloutState, now: datetime, carried: tuple[RolloutStep, ...] =
         phase=RolloutPhase.RUNNING,
         strategy="surge",
         started_at=now,
+        pause_s=0,
         old=_named(state.old, names),
         new=_named(state.new, names),
         steps=carried or (() if state.old else (_step(state),)),
@@ -127,6 +129,49 @@ def _unjudged(phase: RolloutPhase) -> str:
 def turned_back(record: Rollout | None, rejected: Rejected, now: datetime) -> Rollout | None:
     """record of a rollout that was rolled back."""
     return closed(record, RolloutPhase.ROLLED_BACK, now, rejected.reason, rejected.evidence)
+
+
+def by_swap(record: Rollout, pause_s: int | None) -> Rollout:
+    """record of a rollout whose old replicas make room for the new ones. pause_s: how long requests are held; None: not known."""
+    return msgspec.structs.replace(record, strategy="swap", pause_s=pause_s)
+
+
+def pause_words(pause_s: int | None) -> str:
+    """How long requests are expected to be held."""
+    if pause_s is None:
+        return "requests are held until the new version is ready; how long its start takes is not known yet"
+    if pause_s == 0:
+        return "one at a time: the others go on serving"
+    return f"requests are held until the new version is ready, for about {pause_s} s"
+
+
+def announced(state: RolloutState, effective: EffectiveEndpoint) -> NewEvent | None:
+    """What is going to happen, when a rollout has just begun; None of the first version, which takes nothing over."""
+    record = state.record
+    if record is None or not state.old:
+        return None
+    way = ", ".join(f"{name}={weight}" for name, weight in record.old.items())
+    way = f"{way} → {', '.join(f'{name}={weight}' for name, weight in record.new.items())}"
+    if state.back:
+        return NewEvent(kind="Normal", reason="RolloutStarted", message=f"{way}, in one change: the split from before")
+    steps = f"in steps of {', '.join(map(str, state.steps))} %, each held {effective.step_hold_s} s"
+    beside = "new replicas start beside the old ones"
+    room = f"{beside}; where there is no room, old ones make room" if effective.strategy == "swap" else beside
+    return NewEvent(kind="Normal", reason="RolloutStarted", message=f"{way}, {steps}; {room}")
+
+
+def words(state: RolloutState, hold_ends: datetime | None) -> str:
+    """Where a rollout stands, for the one who waits for it; empty when none is under way."""
+    record = state.record
+    if record is None or record.phase is not RolloutPhase.RUNNING or not state.old:
+        return ""
+    parts = [f"swap in place, {pause_words(record.pause_s)}"] if record.strategy == "swap" else []
+    if record.steps:
+        step = record.steps[-1]
+        split = ", ".join(f"{name}={weight}" for name, weight in sorted(step.weights.items()))
+        held = "" if hold_ends is None else f", held until {hold_ends:%H:%M:%S} UTC"
+        parts.append(f"step {step.percent} % of {', '.join(map(str, state.steps))}: {split}{held}")
+    return "; ".join(parts)
 
 
 def _with_last(record: Rollout, step: RolloutStep) -> Rollout:

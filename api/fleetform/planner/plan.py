@@ -21,7 +21,7 @@ from fleetform.domain.desired import Desired, VersionFacts
 from fleetform.domain.endpoint import Rejected
 from fleetform.domain.replica import Replica, ReplicaPhase, moved
 from fleetform.domain.rollout import RolloutPhase, RolloutState
-from fleetform.planner import commands, count, gate, history, placing, report, rollout, scale, tracks, wear
+from fleetform.planner import commands, count, gate, history, placing, report, rollout, scale, swap, tracks, wear
 from fleetform.planner.draft import Draft
 from fleetform.planner.lifecycle import LIVING, draining, followed, is_routed, is_serving
 from fleetform.planner.model import Blocked, BlockReason, Observed, Plan
@@ -78,7 +78,8 @@ def _adopt(draft: Draft) -> Draft:
         serving, effective = Counter(draft.wanted_state.in_force), msgspec.structs.replace(effective, steps=(100,))
     new = rollout.adopted(state, desired.generation, effective, wanted, weights, serving)
     ended, new = history.adopted(state, new, draft.now)
-    return draft.but(state=new, ended=ended)
+    told = history.announced(new, desired.effective) if state is None or new.record != state.record else None
+    return draft.but(state=new, ended=ended, events=draft.events if told is None else (*draft.events, told))
 
 
 def _count(draft: Draft) -> Draft:
@@ -193,11 +194,12 @@ def _resize(draft: Draft) -> Draft:
     placed, lacking = placing.placed(draft, startable)
     if not lacking:
         return placed
-    if not any(r.phase is P.DRAINING for r in draft.replicas):
+    if not any(r.phase is P.DRAINING or (r.phase is P.STOPPED and draft.item(r.replica_id).holds) for r in draft.replicas):
         leaving = scale.giving_way(state, draft.replicas, draft.asked, draft.stoppable(), draft.busy())
-        if not leaving:
+        swapped = None if leaving else swap.making_room(placed, startable)
+        if not leaving and swapped is None:
             return placed
-        placed = _drained(placed, leaving)
+        placed = swapped or _drained(placed, leaving)
     # Room is being made, so that what was refused is not refused for good.
     return placed.but(blocked=draft.blocked).waiting(BlockReason.HOST_WORKS, "replicas that are not needed make room")
 

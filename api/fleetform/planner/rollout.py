@@ -64,7 +64,7 @@ def adopted(
     )
     if weights == state.new and not state.old:
         return kept
-    if weights == state.new and (state.back or effective.steps == state.steps):
+    if weights == state.new and (state.back or effective.steps == state.steps or (is_swap(state) and {*effective.steps} <= {*state.steps})):
         same = {name: getattr(state, name) for name in ("old", "in_force", "steps", "step", "step_at", "back", "baseline")}
         return msgspec.structs.replace(kept, **same)
     incumbent = {t: weight for t, weight in state.in_force.items() if weight > 0}
@@ -95,8 +95,8 @@ def advanced(state: RolloutState, ready: dict[str, int], final: dict[str, int], 
         return state, Blocked(reason=BlockReason.STEP_HOLD, message=f"step {state.steps[state.step]} % is held")
     if state.step == len(state.steps) - 1:
         return _settled(state, ready, final, now)
-    step = state.step + 1
-    short = _short(state, ready, final, state.steps[step])
+    step = _next_step(state, ready)
+    short = next_short(state, ready, final)
     if short:
         return state, _waiting_for(short)
     in_force = split_at(state.old, state.new, state.steps[step])
@@ -115,10 +115,27 @@ def step_ends(state: RolloutState, effective: EffectiveEndpoint) -> datetime | N
     return state.step_at + timedelta(seconds=effective.step_hold_s)
 
 
-def _short(state: RolloutState, ready: dict[str, int], final: dict[str, int], percent: int) -> list[str]:
-    """Tracks that would get more traffic than their ready replicas are for."""
+def _next_step(state: RolloutState, ready: dict[str, int]) -> int:
+    """The step after the one in force; the last one where the swap of a single replica left nothing to step from."""
+    last = len(state.steps) - 1
+    gone = is_swap(state) and not any(ready.get(t, 0) for t in state.old)
+    return last if gone else min(last, state.step + 1)
+
+
+def next_short(state: RolloutState, ready: dict[str, int], final: dict[str, int]) -> list[str]:
+    """Tracks that would get more traffic by the next step than their ready replicas are for; after the last, those that lack any."""
+    if state.step == len(state.steps) - 1:
+        return [t for t in sorted(final) if ready.get(t, 0) < final[t]]
+    percent = state.steps[_next_step(state, ready)]
     growing = [t for t, weight in sorted(state.new.items()) if weight > state.old.get(t, 0)]
-    return [t for t in growing if ready.get(t, 0) < max(1, -(-final[t] * percent // 100))]
+    return [t for t in growing if ready.get(t, 0) < _needed(final[t], percent, swaps=is_swap(state))]
+
+
+def _needed(final: int, percent: int, *, swaps: bool) -> int:
+    """Ready replicas for a step of percent of the way to final ones. In a swap one is always on its way, so that one less is enough."""
+    if swaps:
+        return max(1, min(final - 1, final * percent // 100))
+    return max(1, -(-final * percent // 100))
 
 
 def _waiting_for(short: list[str]) -> Blocked:
@@ -126,7 +143,7 @@ def _waiting_for(short: list[str]) -> Blocked:
 
 
 def _settled(state: RolloutState, ready: dict[str, int], final: dict[str, int], now: datetime) -> tuple[RolloutState, Blocked | None]:
-    short = [t for t in sorted(final) if ready.get(t, 0) < final[t]]
+    short = next_short(state, ready, final)
     if short:
         return state, _waiting_for(short)
     leaving = {t: now for t in state.old if t not in state.new}

@@ -2,7 +2,8 @@
 
     track                      at least                            at most
     of the new split           its share of the replicas           the larger of its old and its new share
-    of the old split only      what its traffic still needs        its old share: it stays warm
+    of the old split only      what its traffic still needs; in a  its old share: it stays warm
+                               swap 0
     idle (bake)                0                                   what it has
     any other                  0                                   0
 
@@ -20,6 +21,7 @@ from fleetform.domain.replica import Replica, ReplicaPhase
 from fleetform.domain.rollout import RolloutState
 from fleetform.domain.scaling import ScalingDecision
 from fleetform.planner.lifecycle import LIVING
+from fleetform.planner.rollout import is_swap
 from fleetform.planner.tracks import shared_out
 
 
@@ -52,7 +54,7 @@ def bounds(state: RolloutState, count: int) -> dict[str, Bounds]:
     for track in sorted(state.tracks):
         if track in wanted or track in incumbent:
             share = wanted.get(track, 0)
-            needed = still_needed(state, incumbent, track)
+            needed = 0 if track not in wanted and is_swap(state) else still_needed(state, incumbent, track)
             found[track] = Bounds(least=max(share, needed), most=max(share, incumbent.get(track, 0)))
         elif track in state.idle_since:
             found[track] = Bounds(least=0, most=None if count else 0)
@@ -100,7 +102,7 @@ def surplus(limits: dict[str, Bounds], replicas: tuple[Replica, ...], stoppable:
     for track in sorted(alive):
         bound = limits.get(track, Bounds(least=0, most=0))
         over = 0 if bound.most is None else alive[track] - bound.most
-        gone += _dispensable(replicas, track, stoppable, busy)[: max(0, over)]
+        gone += dispensable(replicas, track, stoppable, busy)[: max(0, over)]
     return gone
 
 
@@ -109,7 +111,7 @@ def giving_way(
 ) -> list[Replica]:
     """Warm replicas to stop where there is no room for what is missing. One at a time, so that none goes in vain."""
     for track in sorted(state.idle_since):
-        candidates = _dispensable(replicas, track, stoppable, busy)
+        candidates = dispensable(replicas, track, stoppable, busy)
         if candidates:
             return candidates[:1]
     incumbent, alive = incumbents(state, count), living(replicas)
@@ -117,13 +119,13 @@ def giving_way(
     for track in sorted(t for t in state.old if t not in state.new):
         if alive[track] <= still_needed(state, incumbent, track):
             continue
-        for candidate in _dispensable(replicas, track, stoppable, busy)[:1]:
+        for candidate in dispensable(replicas, track, stoppable, busy)[:1]:
             if candidate.phase is not ReplicaPhase.READY or ready_total > count:
                 return [candidate]
     return []
 
 
-def _dispensable(replicas: tuple[Replica, ...], track: str, stoppable: Collection[str], busy: Mapping[str, int]) -> list[Replica]:
+def dispensable(replicas: tuple[Replica, ...], track: str, stoppable: Collection[str], busy: Mapping[str, int]) -> list[Replica]:
     """Living replicas of a track in the order in which they may go: those not ready first, then the idle ones, then the youngest."""
     mine = [r for r in replicas if r.track == track and r.phase in LIVING and r.replica_id in stoppable]
     return sorted(mine, key=lambda r: (r.phase is ReplicaPhase.READY, r.replica_id in busy, -r.created_at.timestamp(), r.replica_id))

@@ -11,6 +11,7 @@ from fleetform.domain.desired import Desired
 from fleetform.domain.endpoint import EndpointStatus, LiveState, Rejected, ReplicaCounts
 from fleetform.domain.replica import FailureReason, Replica, ReplicaPhase
 from fleetform.domain.rollout import RolloutState
+from fleetform.planner import history, rollout
 from fleetform.planner.model import Blocked, BlockReason
 
 P = ReplicaPhase
@@ -122,10 +123,15 @@ def progressing(picture: Picture) -> Verdict:
             return False, Reason.SETTLED, ""
     for phase, reason in ((P.STARTING, Reason.STARTING), (P.FETCHING, Reason.FETCHING), (P.PLACING, Reason.PLACING)):
         if phase in phases:
-            return True, reason, ""
+            return True, reason, _rollout_words(picture)
     if state is not None and _serves(picture) and not _waits_for_room(picture):
-        return True, Reason.SHIFTING_TRAFFIC, ""
-    return True, Reason.PLACING, ""
+        return True, Reason.SHIFTING_TRAFFIC, _rollout_words(picture)
+    return True, Reason.PLACING, _rollout_words(picture)
+
+
+def _rollout_words(picture: Picture) -> str:
+    state = picture.state
+    return "" if state is None else history.words(state, rollout.step_ends(state, picture.desired.effective))
 
 
 def _waits_for_room(picture: Picture) -> bool:
