@@ -13,6 +13,7 @@ from fleetform import settings as fleetform_settings
 from fleetform.domain.access import Caller, Role
 from fleetform.domain.decode import decode
 from fleetform.domain.endpoint import Endpoint, EndpointSpec
+from fleetform.domain.load import EndpointLoad, GatewayLoad, HostLoad
 from fleetform.domain.machine import HostCapacity, InstanceTypeSpec
 from fleetform.domain.model import ModelVersion, ModelVersionSpec
 from fleetform.domain.names import ALL_PROJECTS
@@ -95,6 +96,16 @@ class Region:
         for reconciler in self._running:
             if reconciler.term is not None:
                 reconciler.term.queue.look()
+
+    async def measure(self, stable: float, after_s: float = 2, name: str = "chat", **fields: object) -> None:
+        """Some seconds later the gateway says that so much is under way, and the autoscaler looks. fields: of the endpoint's load."""
+        self.pass_time(after_s)
+        endpoint = EndpointLoad(key=f"acme/{name}", **{"stable": stable, "burst": stable} | fields)  # type: ignore[arg-type]
+        gateway = GatewayLoad(at=self.now, since=self.now - timedelta(hours=1), endpoints=(endpoint,))
+        host = (await self.driver.hosts())[0]
+        self.driver.measured[host] = HostLoad(host=host, gateway=gateway)
+        if self.reconciler.term is not None:
+            await self.reconciler.term.scaler.look()
 
     async def until(self, what: str, probe: Callable[[], Awaitable[T | None]]) -> T:
         """The first answer of probe that is true; AssertionError naming what after a while."""

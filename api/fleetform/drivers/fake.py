@@ -160,6 +160,13 @@ class FakeDriver:
             if entry is not None:
                 self._put(found, exited(entry, failure, "the engine ended"))
 
+    def hold(self, key: str, requests: int) -> None:
+        """Let the gateway hold so many requests for the endpoint `key`; 0: none any more."""
+        for found in self._hosts.values():
+            if found.is_gateway:
+                found.waiting = {name: count for name, count in {**found.waiting, key: requests}.items() if count}
+                found.touch()
+
     def running(self) -> dict[str, HostReplica]:
         """Replicas whose engine has not exited, by id."""
         entries = [entry for found in self._hosts.values() for entry in found.entries.values()]

@@ -147,6 +147,7 @@ class Machine:
         self.results: dict[str, CommandResult] = {}
         self.snapshot = RoutingSnapshot()
         self.acked_version = 0
+        self.waiting: dict[str, int] = {}
         self._wake = asyncio.Event()
 
     def touch(self) -> int:
@@ -178,7 +179,11 @@ class Machine:
     def report(self, since: int) -> HostReport:
         newer = itertools.takewhile(lambda e: e.replica is not None and e.replica.seq > since, reversed(self.entries.values()))
         gateway = GatewayReport(
-            epoch=self.snapshot.epoch, version=self.snapshot.version, acked_version=self.acked_version, proxy_alive=True
+            epoch=self.snapshot.epoch,
+            version=self.snapshot.version,
+            acked_version=self.acked_version,
+            proxy_alive=True,
+            waiting=dict(self.waiting),
         )
         return HostReport(
             protocol_version=PROTOCOL_VERSION,

@@ -51,7 +51,7 @@ def chosen(
     policy = policy_of(effective, state, start_times, bounds_at(effective, now))
     if recorded is None:
         return _first(policy, now)
-    found = recorded if newer is None or newer.at <= recorded.at else newer
+    found = recorded if newer is None or newer.at < recorded.at else newer
     if not state.settled and found.replicas < recorded.replicas:
         found = recorded
     count = min(max(found.replicas, policy.least), policy.most)

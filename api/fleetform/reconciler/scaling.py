@@ -33,7 +33,8 @@ AGAIN_S = 30.0
 class Scaled:
     """An endpoint whose count may move, as its last pass left it. recorded: the decision that holds.
 
-    memory, decision: of the rule; decision is what differs from the recorded one, or None. asked_at: when its pass was asked for.
+    memory, decision: of the rule; decision is what differs from the recorded one, or None. asked: for which decision its pass was asked
+    for, and when.
     """
 
     def __init__(self, facts: EndpointFacts, made: Plan, recorded: ScalingDecision, before: "Scaled | None") -> None:
@@ -53,7 +54,9 @@ class Scaled:
         self.supply = Supply(count=recorded.replicas, ready_since=since, rolling=made.rollout is not None and not made.rollout.settled)
         self.memory: Memory | None = None if before is None else before.memory
         self.decision: ScalingDecision | None = None
-        self.asked_at: datetime | None = None
+        self.asked: tuple[int, ScalingReason, datetime] | None = None
+        if before is not None and before.recorded == recorded:
+            self.asked = before.asked
 
     def policy(self, now: datetime) -> Policy | None:
         """What it asks of its scaling now; None before it has a version."""
@@ -159,8 +162,7 @@ class Scaler:
         if not differs(scaled.recorded, found):
             scaled.decision = None
             return
-        before, scaled.decision = scaled.decision, found
-        asked = before is not None and (before.replicas, before.reason) == (found.replicas, found.reason)
-        if not asked or scaled.asked_at is None or now - scaled.asked_at >= timedelta(seconds=AGAIN_S):
-            scaled.asked_at = now
+        scaled.decision, asked = found, scaled.asked
+        if asked is None or asked[:2] != (found.replicas, found.reason) or now - asked[2] >= timedelta(seconds=AGAIN_S):
+            scaled.asked = (found.replicas, found.reason, now)
             self._hint(scaled.uid)

@@ -1,0 +1,107 @@
+"""What is known of a load: summed over gateways, and only as old as it is."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from fleetform.domain.load import EndpointLoad, EngineLoad, GatewayLoad, HostLoad, ReplicaLoad
+from fleetform.reconciler.loads import Loads
+from tests.builders import NOON
+
+KEY = "acme/chat"
+WEDNESDAY = datetime(2031, 7, 2, 3, tzinfo=UTC)
+"""A host's clock that stands elsewhere."""
+
+
+def told(host: str = "host-1", at: datetime = WEDNESDAY, counted_s: float = 3600, **endpoint: float) -> HostLoad:
+    endpoints = (EndpointLoad(key=KEY, **{"stable": 0.0, "burst": 0.0} | endpoint),) if endpoint else ()  # type: ignore[arg-type]
+    replicas = (ReplicaLoad(replica_id="r1", in_flight=2, served=40),)
+    return HostLoad(host=host, gateway=GatewayLoad(at=at, since=at - timedelta(seconds=counted_s), endpoints=endpoints, replicas=replicas))
+
+
+def test_before_any_gateway_has_told_nothing_is_known() -> None:
+    loads = Loads()
+    assert loads.sample(KEY, (), NOON) is None
+    assert loads.in_flight("r1") is None
+    loads.take(HostLoad(host="host-2"), NOON)
+    assert loads.sample(KEY, (), NOON) is None
+
+
+def test_gateways_are_summed_and_the_oldest_and_youngest_of_them_count() -> None:
+    loads = Loads()
+    loads.take(told("host-1", stable=3.0, burst=1.0, queued=1, idle_s=40.0), NOON)
+    loads.take(told("host-2", counted_s=20, stable=2.0, burst=9.0, queued=2, idle_s=7.0), NOON + timedelta(seconds=4))
+    found = loads.sample(KEY, (), NOON + timedelta(seconds=5))
+    assert found is not None
+    assert (found.stable, found.burst, found.queued) == (5.0, 10.0, 3)
+    assert found.at == NOON
+    assert found.since == NOON + timedelta(seconds=4 - 20)
+    assert found.idle_s == 8.0
+    assert (loads.in_flight("r1"), loads.in_flight("r2"), loads.served("r1"), loads.served("r2")) == (4, 0, 80, None)
+
+
+def test_the_same_measurement_told_again_is_no_news() -> None:
+    """A sampler that stands still behind a host that answers: the data grows old."""
+    loads = Loads()
+    for second in range(30):
+        loads.take(told(stable=3.0), NOON + timedelta(seconds=second))
+    found = loads.sample(KEY, (), NOON + timedelta(seconds=30))
+    assert found is not None
+    assert found.at == NOON
+
+
+@pytest.mark.parametrize("jump", [timedelta(hours=1), timedelta(hours=-1)])
+def test_a_host_whose_clock_is_set_is_as_fresh_as_before(jump: timedelta) -> None:
+    loads = Loads()
+    loads.take(told(stable=3.0), NOON)
+    loads.take(told(at=WEDNESDAY + jump, stable=4.0), NOON + timedelta(seconds=2))
+    found = loads.sample(KEY, (), NOON + timedelta(seconds=2))
+    assert found is not None
+    assert (found.at, found.since, found.stable) == (NOON + timedelta(seconds=2), NOON + timedelta(seconds=2 - 3600), 4.0)
+
+
+def test_what_a_gateway_leaves_out_rests_since_it_was_last_seen() -> None:
+    loads = Loads()
+    loads.take(told(stable=1.0, idle_s=0.0), NOON)
+    loads.take(told(at=WEDNESDAY + timedelta(seconds=90)), NOON + timedelta(seconds=90))
+    found = loads.sample(KEY, (), NOON + timedelta(seconds=100))
+    assert found is not None
+    assert (found.stable, found.idle_s) == (0.0, 100.0)
+    assert not loads.is_busy(KEY)
+
+
+def test_of_what_was_never_seen_only_a_minute_of_rest_is_known() -> None:
+    loads = Loads()
+    loads.take(told(), NOON)
+    first = loads.sample(KEY, (), NOON)
+    later = loads.sample(KEY, (), NOON + timedelta(seconds=30))
+    assert first is not None
+    assert later is not None
+    assert (first.idle_s, later.idle_s) == (60.0, 90.0)
+
+
+def test_a_gateway_that_is_silent_makes_all_of_it_old() -> None:
+    loads = Loads()
+    loads.take(told("host-1", stable=1.0), NOON)
+    loads.take(told("host-2", stable=1.0), NOON)
+    loads.take(told("host-2", at=WEDNESDAY + timedelta(seconds=20), stable=1.0), NOON + timedelta(seconds=20))
+    found = loads.sample(KEY, (), NOON + timedelta(seconds=20))
+    assert found is not None
+    assert found.at == NOON
+
+
+def test_engines_tell_tokens_where_they_do() -> None:
+    loads = Loads()
+    engines = (
+        EngineLoad(replica_id="r1", at=NOON, kv_usage=0.5, token_capacity=10_000, waiting=3, prompt_tokens_mean=200.0),
+        EngineLoad(replica_id="r2", at=NOON, kv_usage=0.25, token_capacity=8_000),
+        EngineLoad(replica_id="r3", at=NOON, memory_mib=100),
+        EngineLoad(replica_id="other", at=NOON, kv_usage=1.0, token_capacity=10_000),
+    )
+    loads.take(HostLoad(host="host-1", gateway=GatewayLoad(at=WEDNESDAY, since=WEDNESDAY), engines=engines), NOON)
+    found = loads.sample(KEY, ("r1", "r2", "r3", "gone"), NOON)
+    assert found is not None
+    assert (found.tokens_in_use, found.tokens_waiting, found.token_capacity) == (7_000.0, 600.0, 8_000)
+    none = loads.sample(KEY, ("r3",), NOON)
+    assert none is not None
+    assert (none.tokens_in_use, none.token_capacity) == (None, None)
