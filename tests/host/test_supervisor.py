@@ -73,6 +73,33 @@ def test_a_child_whose_socket_was_removed_is_started_anew(machine: Machine) -> N
     assert not processes.alive(first)
 
 
+def test_a_socket_that_a_killed_child_left_is_not_taken_for_its_successors(machine: Machine) -> None:
+    """The successor takes its time between removing the old socket and listening on its own; other children die meanwhile."""
+    socket, gone = machine.root / "socket", machine.root / "gone"
+    listen = f"""
+import os, pathlib, signal, socket, time
+there = pathlib.Path({str(socket)!r})
+time.sleep(0.5)
+there.unlink(missing_ok=True)
+pathlib.Path({str(gone)!r}).touch()
+time.sleep(0.5)
+socket.socket(socket.AF_UNIX).bind(str(there))
+signal.pause()
+"""
+    machine.write_child("listener", [sys.executable, "-S", "-c", listen], sockets=[str(socket)])
+    machine.write_child("mortal", ["/bin/sh", "-c", "exit 1"], order=1)  # keeps the supervisor looking every tenth of a second
+    machine.start_supervisor()
+    first = running(machine, "listener")
+    until("it listens", socket.exists)
+    gone.unlink()
+    machine.kill(first)
+    second = until("it is started again", lambda: other(machine, "listener", first))
+    until("it is about to listen", gone.exists)
+    until("it listens", socket.exists)
+    assert running(machine, "listener") == second
+    assert "its sockets were removed" not in machine.log.read_text()
+
+
 def test_an_orderly_stop_ends_all_children_in_falling_order(machine: Machine) -> None:
     for order, name in enumerate(("one", "two", "three")):
         machine.write_child(name, SLEEP, order=order)

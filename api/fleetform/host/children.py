@@ -58,8 +58,13 @@ class Child:
             self.stop()
 
     def start(self) -> None:
-        """Start it; its record is on disk before it runs."""
+        """Start it; its record is on disk before it runs.
+
+        Sockets that its predecessor left are removed: they would pass for its own, and their removal by the child for a loss.
+        """
         self.spec.log.parent.mkdir(parents=True, exist_ok=True)
+        for path in self.spec.sockets:
+            path.unlink(missing_ok=True)
         try:
             identity = launch(self.spec.argv, self.spec.env, self.spec.cwd, self.spec.log, self._write_record)
         except OSError as error:
