@@ -13,6 +13,7 @@ from msgspec import UNSET
 from fleetform import credentials as signing
 from fleetform import settings as fleetform_settings
 from fleetform.domain.access import Role
+from fleetform.domain.load import HostLoad
 from fleetform.domain.project import CredentialRequest, TokenSpec
 from fleetform.domain.protocol import LogText
 from fleetform.errors import NotFound
@@ -51,6 +52,18 @@ class Logs:
         if replica_id not in self.lines:
             raise NotFound(f"no log of {replica_id}")
         return LogText(replica_id=replica_id, lines=self.lines[replica_id][-lines:])
+
+
+class Loads:
+    """What hosts measure, as the test says. asked: how often."""
+
+    def __init__(self) -> None:
+        self.found: tuple[HostLoad, ...] = ()
+        self.asked = 0
+
+    async def read(self) -> tuple[HostLoad, ...]:
+        self.asked += 1
+        return self.found
 
 
 class Api:
@@ -114,10 +127,10 @@ def endpoint_spec(version: str = "v1", **fields: object) -> dict[str, Any]:
 @asynccontextmanager
 async def control_api(home: Path) -> AsyncIterator[Api]:
     """The control API over the database that the store is connected to."""
-    clock, logs = Clock(), Logs()
+    clock, logs, loads = Clock(), Logs(), Loads()
     settings = fleetform_settings.load({"FLEETFORM_HOME": str(home), "FLEETFORM_MAX_BODY_MIB": "1"})
     key = signing.load_or_create(settings.signing_key)
-    deps = Dependencies(settings=settings, key=key, logs=logs, waker=Waker(), now=clock)
+    deps = Dependencies(settings=settings, key=key, logs=logs, loads=loads, waker=Waker(), now=clock)
     admin = await bootstrap.mint_admin(settings, key, clock())
     # Litestar's own test client runs the application on another event loop, where the connections of this one cannot be used.
     app = create_app(deps)

@@ -1,12 +1,19 @@
 """What the server does before it serves."""
 
+import asyncio
 import socket
+from pathlib import Path
 
 import pytest
 
 from fleetform import app
+from fleetform.domain.load import HostLoad
+from fleetform.drivers.fake import FakeDriver
+from fleetform.drivers.local import LocalDriver
+from fleetform.drivers.pretended import Script
 from fleetform.errors import SetupError
 from fleetform.settings import load
+from tests.builders import a_host
 from tests.harness.ports import free_ports
 
 
@@ -34,3 +41,38 @@ def test_a_port_that_is_asked_for_and_taken_is_told_with_its_variable(variable: 
                 app.bound("127.0.0.1", settings.api_port, variable)
             else:
                 app.metrics_socket(settings)
+
+
+class Slow(FakeDriver):
+    """One of its hosts takes for ever to say what it measures. asked: how often each was."""
+
+    def __init__(self) -> None:
+        super().__init__(hosts=(a_host("quick"), a_host("stuck"), a_host("lost")))
+        self.script = Script(lost=("lost",))
+        self.asked: list[str] = []
+
+    async def load(self, host: str) -> HostLoad:
+        self.asked.append(host)
+        if host == "stuck":
+            await asyncio.Event().wait()
+        return await super().load(host)
+
+
+@pytest.mark.anyio
+async def test_what_hosts_measure_is_asked_once_for_all_who_want_it_and_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "LOADS_WITHIN_S", 0.1)
+    driver = Slow()
+    loads = app.DriverLoads(driver)
+    gone = asyncio.create_task(loads.read())
+    await asyncio.sleep(0)
+    gone.cancel()  # whoever leaves takes nothing away from the others
+    found = await asyncio.gather(*(loads.read() for _ in range(20)))
+    assert {tuple(load.host for load in answer) for answer in found} == {("quick",)}
+    assert sorted(driver.asked) == ["lost", "quick", "stuck"]
+
+
+@pytest.mark.anyio
+async def test_without_a_host_process_nothing_is_measured(tmp_path: Path) -> None:
+    driver = LocalDriver(tmp_path / "none.sock")
+    assert await app.DriverLoads(driver).read() == ()
+    await driver.close()

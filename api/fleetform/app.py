@@ -13,12 +13,13 @@ import uvicorn
 from litestar import Litestar
 
 from fleetform import credentials, logs
+from fleetform.domain.load import HostLoad
 from fleetform.domain.machine import InstanceTypeSpec
 from fleetform.domain.protocol import LogText
 from fleetform.drivers.base import Driver
 from fleetform.drivers.fake import FakeDriver
 from fleetform.drivers.local import LocalDriver
-from fleetform.errors import DatabaseAway, HostUnreachable, NotFound, SetupError
+from fleetform.errors import AppError, DatabaseAway, HostUnreachable, NotFound, SetupError
 from fleetform.host import ledger, postgres
 from fleetform.reconciler import Reconciler
 from fleetform.routes.application import create_app, create_metrics_app
@@ -29,6 +30,8 @@ from fleetform.store import bootstrap, database, migrations
 
 DATABASE_PATIENCE_S = 60.0
 SHUTDOWN_S = 5
+LOADS_EVERY_S = 1.0
+LOADS_WITHIN_S = 1.0
 METRICS_PORT = 9464
 """Where `/metrics` is when no port is set: the usual one of exporters."""
 
@@ -119,6 +122,38 @@ class DriverLogs:
         raise NotFound(f"no log of replica {replica_id} is kept any more", replica_id=replica_id)
 
 
+class DriverLoads:
+    """What hosts measure, by way of the driver. However many ask, each host is asked once a second at most."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._asking: asyncio.Future[tuple[HostLoad, ...]] | None = None
+        self._asked_at = 0.0
+
+    async def read(self) -> tuple[HostLoad, ...]:
+        """Of every host that answers within LOADS_WITHIN_S; the others are left out."""
+        now = asyncio.get_running_loop().time()
+        if self._asking is None or now - self._asked_at >= LOADS_EVERY_S:
+            self._asked_at = now
+            self._asking = asyncio.ensure_future(self._ask_all())
+        return await asyncio.shield(self._asking)
+
+    async def _ask_all(self) -> tuple[HostLoad, ...]:
+        try:
+            async with asyncio.timeout(LOADS_WITHIN_S):
+                hosts = await self._driver.hosts()
+        except (AppError, TimeoutError):
+            return ()
+        return tuple(load for load in await asyncio.gather(*map(self._ask, hosts)) if load is not None)
+
+    async def _ask(self, host: str) -> HostLoad | None:
+        try:
+            async with asyncio.timeout(LOADS_WITHIN_S):
+                return await self._driver.load(host)
+        except (AppError, TimeoutError):
+            return None
+
+
 async def _serve(settings: Settings, roles: frozenset[str]) -> None:
     key = credentials.load_or_create(settings.signing_key)
     # Before the database is touched: a second server that cannot listen changes nothing.
@@ -130,7 +165,8 @@ async def _serve(settings: Settings, roles: frozenset[str]) -> None:
         await bootstrap.ensure_region(utc_now(), await device_types(settings))
         parts: dict[str, Coroutine[Any, Any, None]] = {}
         if api is not None:
-            app = create_app(Dependencies(settings=settings, key=key, logs=DriverLogs(driver), waker=waker, now=utc_now))
+            deps = Dependencies(settings=settings, key=key, logs=DriverLogs(driver), loads=DriverLoads(driver), waker=waker, now=utc_now)
+            app = create_app(deps)
             parts["listen"] = database.listen(url, waker.told)
             parts["api"] = _http(app, api)
             metrics = metrics_socket(settings)

@@ -97,9 +97,10 @@ class EngineLoad(Record, frozen=True, kw_only=True):
 
 
 class HostLoad(Record, frozen=True, kw_only=True):
-    """Everything one host measures. gateway None: it has no proxy."""
+    """Everything one host measures. gateway None: it has no proxy. at: when it answered, by the clock of all times in here."""
 
     host: str
+    at: datetime | None = None
     gateway: GatewayLoad | None = None
     engines: tuple[EngineLoad, ...] = ()
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from fleetform.credentials import SigningKey
+from fleetform.domain.load import HostLoad
 from fleetform.domain.protocol import LogText
 from fleetform.routes.waker import Waker
 from fleetform.settings import Settings
@@ -19,12 +20,21 @@ class HostLogs(Protocol):
         ...
 
 
+class HostLoads(Protocol):
+    """What hosts measure now."""
+
+    async def read(self) -> tuple[HostLoad, ...]:
+        """Of every host that answers within a moment; the others are left out."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dependencies:
-    """now: the time in UTC. logs: engine logs on their hosts. waker: fed by `database.listen`."""
+    """now: the time in UTC. logs, loads: engine logs on their hosts, and what these measure. waker: fed by `database.listen`."""
 
     settings: Settings
     key: SigningKey
     logs: HostLogs
+    loads: HostLoads
     waker: Waker
     now: Callable[[], datetime]

@@ -1,22 +1,25 @@
 """Replicas as the control API shows them. The reconciler writes the rows."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from uuid import UUID
 
 from fleetform.domain.replica import Replica, ReplicaView
+from fleetform.domain.rollout import RolloutState
 from fleetform.errors import NotFound
 from fleetform.store import database, specs
-from fleetform.store.tables import ReplicaRow
+from fleetform.store.tables import EndpointRow, ReplicaRow
 from fleetform.store.writing import Page, cursor_of, key_of, size
 
 
 async def page(endpoint_uid: UUID, limit: int, cursor: str | None, now: datetime) -> Page[ReplicaView]:
     """An endpoint's replicas by id."""
     (last,) = key_of(cursor, 1)
+    failures = await _failures(endpoint_uid)
     count = size(limit)
     query = ReplicaRow.select().where(ReplicaRow.endpoint_uid == endpoint_uid).where(ReplicaRow.replica_id > last)
     found = await query.order_by(ReplicaRow.replica_id).limit(count + 1)
-    items = tuple(view(_replica(row), now) for row in found[:count])
+    items = tuple(view(_replica(row), now, failures) for row in found[:count])
     return Page(items=items, next_cursor=cursor_of(items[-1].id) if len(found) > count else None)
 
 
@@ -32,8 +35,8 @@ async def host_of(endpoint_uid: UUID, replica_id: str) -> str | None:
     return None
 
 
-def view(replica: Replica, now: datetime) -> ReplicaView:
-    """replica as people see it."""
+def view(replica: Replica, now: datetime, failures: Mapping[str, int]) -> ReplicaView:
+    """replica as people see it. failures: track → failed starts in a row."""
     return ReplicaView(
         id=replica.replica_id,
         variant=replica.track.rpartition(".")[0],
@@ -45,7 +48,16 @@ def view(replica: Replica, now: datetime) -> ReplicaView:
         reason=replica.failure,
         message=replica.message,
         log_tail=replica.log_tail,
+        phases=replica.phases,
+        restarts=failures.get(replica.track, 0),
     )
+
+
+async def _failures(endpoint_uid: UUID) -> dict[str, int]:
+    found = await EndpointRow.select(EndpointRow.rollout).where(EndpointRow.uid == endpoint_uid)
+    if not found or not found[0]["rollout"]:
+        return {}
+    return {track: failures.count for track, failures in database.decode(RolloutState, found[0]["rollout"]).failures.items()}
 
 
 def _replica(row: specs.Row) -> Replica:
