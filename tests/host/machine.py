@@ -1,5 +1,6 @@
 """A machine for tests: a host worker, with or without its supervisor, in a temporary home; asked over its socket as a server asks it."""
 
+import asyncio
 import ctypes
 import hashlib
 import json
@@ -18,6 +19,7 @@ import httpx2
 import msgspec
 
 from fleetform import settings as fleetform_settings
+from fleetform.cli import programs
 from fleetform.domain.machine import EngineSpec, Shape
 from fleetform.domain.model import Manifest, ManifestFile, ModelFormat, Task
 from fleetform.domain.protocol import (
@@ -40,7 +42,10 @@ from fleetform.domain.replica import Member
 from fleetform.domain.rollout import Track
 from fleetform.host import processes
 from fleetform.host.artifacts.manifest import digest_of
+from fleetform.host.children import recorded_identity
+from fleetform.host.layout import Layout
 from fleetform.host.processes import Identity
+from fleetform.host.zygote import client as zygote
 from tests.harness.waiting import until
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -98,6 +103,23 @@ class Machine:
         record = self.settings.home / "host" / "supervisor.json"
         before = record.read_bytes() if record.exists() else b""
         return self._start("fleetform.host.supervisor", lambda: record.exists() and record.read_bytes() != before)
+
+    def start_zygote(self, timeout_s: float = 240) -> Identity:
+        """Have the supervisor start the zygote, as `fleetform up` describes it, and wait until it listens."""
+        spec = next(spec for spec in programs.specs(self.settings, self.variables) if spec["name"] == programs.ZYGOTE)
+        (self.settings.home / "host" / "children" / "zygote.json").write_text(json.dumps({**spec, "start_after": []}))
+        supervisor = recorded_identity(self.settings.home / "host" / "supervisor.json")
+        assert supervisor is not None
+        processes.send(supervisor, signal.SIGHUP)
+        return self.await_zygote(timeout_s)
+
+    def await_zygote(self, timeout_s: float = 240) -> Identity:
+        """Wait until a zygote listens."""
+        layout = Layout(self.settings)
+        until("the zygote listens", lambda: asyncio.run(zygote.unready(layout.zygote, layout.zygote_record, 0)) == "", timeout_s=timeout_s)
+        found = recorded_identity(layout.zygote_record)
+        assert found is not None
+        return found
 
     def write_child(self, name: str, argv: list[str], **fields: Any) -> Path:
         """Describe a child of the supervisor; it takes effect at its start or on SIGHUP."""
