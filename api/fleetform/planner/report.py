@@ -35,7 +35,7 @@ GOOD_NEWS = {
 def route_of(draft: Draft) -> EndpointRoute:
     """The route that the gateways should have."""
     serving = frozenset(item.replica.replica_id for item in draft.observed.replicas if is_serving(item))
-    return routes.route(draft.desired, draft.state, draft.replicas, serving, phase_word(picture(draft)))
+    return routes.route(draft.desired, draft.state, draft.replicas, serving, phase_word(picture(draft)), draft.observed.start_times)
 
 
 def picture(draft: Draft) -> Picture:
