@@ -8,8 +8,9 @@ from fleetform.cli import rollout
 from fleetform.cli.context import Session, verb
 from fleetform.cli.endpoint_spec import FIELDS, SCALAR_OPTIONS, SPLIT_OPTION, changed, created
 from fleetform.cli.options import MODEL_REF, PAIR, SECONDS
-from fleetform.cli.output import age
+from fleetform.cli.output import Output, age
 from fleetform.cli.progress import shown
+from fleetform.cli.watch import WATCH, watched
 from fleetform_sdk import types
 
 WAIT_OPTIONS = (
@@ -68,18 +69,36 @@ def update(session: Session, name: str, wait: bool, wait_timeout: int, **options
     _finish(session, found, "updated", wait, wait_timeout)
 
 
-@verb(endpoint, "list", examples=("endpoint list", "inference endpoint list --output json"))
-def list_(session: Session) -> None:
+@verb(endpoint, "list", WATCH, examples=("endpoint list", "inference endpoint list --output json"))
+def list_(session: Session, watch: bool) -> None:
     """List the endpoints of the project."""
-    found = session.client.endpoints.list().all()
-    rows = [(e.metadata.name, e.status.phase, _replicas(e), _split(e), e.spec.instance_type, age(e.metadata.created_at)) for e in found]
-    session.out.rows(("name", "phase", "ready", "traffic", "instance type", "age"), rows, found)
+
+    def draw(out: Output) -> None:
+        found = session.client.endpoints.list().all()
+        rows = [(e.metadata.name, e.status.phase, _replicas(e), _split(e), e.spec.instance_type, age(e.metadata.created_at)) for e in found]
+        out.rows(("name", "phase", "ready", "traffic", "instance type", "age"), rows, found)
+
+    watched(session, watch, draw)
 
 
-@verb(endpoint, "get", click.argument("name"), examples=("endpoint get acme-summarize-prod",))
-def get(session: Session, name: str) -> None:
+@verb(
+    endpoint,
+    "get",
+    click.argument("name"),
+    WATCH,
+    examples=("endpoint get acme-summarize-prod", "endpoint get acme-summarize-prod --watch"),
+)
+def get(session: Session, name: str, watch: bool) -> None:
     """Show an endpoint: what serves, what was asked for, and why the two differ."""
-    found = session.client.endpoints.get(name)
+
+    def draw(out: Output) -> None:
+        found = session.client.endpoints.get(name)
+        out.one(_facts(found), found)
+
+    watched(session, watch, draw)
+
+
+def _facts(found: types.Endpoint) -> list[tuple[str, object]]:
     status = found.status
     facts: list[tuple[str, object]] = [
         ("name", found.metadata.name),
@@ -96,7 +115,7 @@ def get(session: Session, name: str) -> None:
     if status.rejected is not None:
         facts += [("rejected", f"generation {status.rejected.generation}: {status.rejected.reason}")]
         facts += [("evidence", line) for line in status.rejected.evidence]
-    session.out.one(facts, found)
+    return facts
 
 
 @verb(
@@ -132,12 +151,16 @@ def delete(session: Session, name: str, wait: bool, wait_timeout: int) -> None:
     session.out.done(f"endpoint {name} deleted")
 
 
-@verb(endpoint, "events", click.argument("name"), examples=("endpoint events acme-summarize-prod",))
-def events(session: Session, name: str) -> None:
+@verb(endpoint, "events", click.argument("name"), WATCH, examples=("endpoint events acme-summarize-prod",))
+def events(session: Session, name: str, watch: bool) -> None:
     """What happened to an endpoint."""
-    found = session.client.endpoints.events(name).all()
-    rows = [(age(e.at), e.kind, e.reason, e.generation, e.replica_id, e.message) for e in found]
-    session.out.rows(("age", "kind", "reason", "generation", "replica", "message"), rows, found)
+
+    def draw(out: Output) -> None:
+        found = session.client.endpoints.events(name).all()
+        rows = [(age(e.at), e.kind, e.reason, e.generation, e.replica_id, e.message) for e in found]
+        out.rows(("age", "kind", "reason", "generation", "replica", "message"), rows, found)
+
+    watched(session, watch, draw)
 
 
 @verb(endpoint, "rollouts", click.argument("name"), examples=("endpoint rollouts acme-summarize-prod",))

@@ -3,9 +3,13 @@
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 class Output:
@@ -19,10 +23,12 @@ class Output:
         if self.form == "json":
             self.json(resources)
         elif sys.stdout.isatty():
-            _table(headings, [[_text(cell) for cell in row] for row in rows])
+            from rich.console import Console
+
+            Console().print(table(headings, [cells(row) for row in rows]))
         else:
             for row in rows:
-                click.echo("\t".join(_text(cell) for cell in row))
+                click.echo("\t".join(cells(row)))
 
     def one(self, facts: Iterable[tuple[str, object]], resource: msgspec.Struct) -> None:
         """One resource as name and value. Facts without a value are left out."""
@@ -61,6 +67,26 @@ def span(seconds: int) -> str:
     return f"{max(seconds, 0)}s"
 
 
+def cells(row: Iterable[object]) -> list[str]:
+    """A row as text."""
+    return [_text(cell) for cell in row]
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":
+    """A table for a terminal; without headings, its rows in columns. A column that is empty in every row is left out."""
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=None, pad_edge=False, header_style="bold", show_header=bool(headings))
+    widest = max((len(row) for row in (headings, *rows)), default=0)
+    kept = [index for index in range(widest) if not rows or any(row[index] for row in rows)]
+    for index in kept:
+        drawn.add_column(headings[index].upper() if headings else "", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(row[index]) for index in kept))
+    return drawn
+
+
 def _text(cell: object) -> str:
     if isinstance(cell, bool):
         return "yes" if cell else "no"
@@ -69,16 +95,3 @@ def _text(cell: object) -> str:
     if isinstance(cell, (list, tuple)):
         return ",".join(_text(item) for item in cell)
     return str(cell).replace("\t", " ").replace("\n", " ")
-
-
-def _table(headings: Sequence[str], rows: list[list[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in headings:
-        table.add_column(heading.upper(), overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
