@@ -22,15 +22,15 @@ STOP_S = 120.0
 
 
 class Load(Tally):
-    """workers threads ask model one after another until stopped; every second worker streams."""
+    """workers threads ask model one after another until stopped; every second worker streams, unless streams is false."""
 
-    def __init__(self, client: OpenAI, model: str, workers: int = 4, max_tokens: int = 4) -> None:
+    def __init__(self, client: OpenAI, model: str, workers: int = 4, max_tokens: int = 4, *, streams: bool = True) -> None:
         super().__init__()
         self.client = client.with_options(max_retries=0)
         self.model = model
         self.max_tokens = max_tokens
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._work, args=(index % 2 == 1,), daemon=True) for index in range(workers)]
+        self._threads = [threading.Thread(target=self._work, args=(streams and index % 2 == 1,), daemon=True) for index in range(workers)]
 
     def __enter__(self) -> "Load":
         for thread in self._threads:

@@ -2,11 +2,12 @@
 
 import signal
 
+from fleetform.domain.machine import EngineSpec
 from fleetform.domain.protocol import HostReplica, HostReplicaState
 from fleetform.domain.replica import FailureReason
 from fleetform.host import processes
 from tests.harness.waiting import until
-from tests.host.machine import Machine, identity_of
+from tests.host.machine import STUB_ARGV, Machine, identity_of
 
 S = HostReplicaState
 
@@ -54,3 +55,33 @@ def test_a_stopped_helper_without_which_the_engine_answers_does_not_count(worker
     until("the engine was asked for a token", lambda: worker.log_lines().count("a request began") >= 2, timeout_s=5)
     until("it is in rotation", lambda: is_in(worker), timeout_s=5)
     assert worker.report(worker.report().seq, wait_s=4).replicas == ()  # twice as long as a helper that counted would take
+
+
+def test_a_hung_engine_stays_out_when_the_worker_is_killed_and_comes_back_under_the_next(machine: Machine) -> None:
+    first = machine.start_worker()
+    leader = identity_of(machine.serving())
+    processes.send(leader, signal.SIGSTOP)
+    since = until("it is out of rotation", lambda: is_out(machine), timeout_s=5).hung_since
+    machine.kill(first)
+    machine.start_worker()
+    assert machine.replica().hung_since == since
+    processes.send(leader, signal.SIGCONT)
+    until("it is back", lambda: is_in(machine), timeout_s=5)
+    assert processes.alive(leader)
+
+
+def test_a_raw_engine_is_asked_by_its_health_path(worker: Machine) -> None:
+    replica = worker.serving(engine=EngineSpec(argv=STUB_ARGV, routes="raw", health_path="/ping"))
+    processes.send(identity_of(replica), signal.SIGSTOP)
+    until("it is out of rotation", lambda: is_out(worker), timeout_s=5)
+    processes.send(identity_of(replica), signal.SIGCONT)
+    until("it is back", lambda: is_in(worker), timeout_s=5)
+
+
+def test_a_hung_engine_that_is_to_be_stopped_is_not_waited_for(worker: Machine) -> None:
+    replica = worker.serving()
+    processes.send(identity_of(replica), signal.SIGSTOP)
+    until("it is out of rotation", lambda: is_out(worker), timeout_s=5)
+    worker.stop_replica(drain_timeout_s=300)
+    gone = worker.await_state(S.EXITED, timeout_s=10)
+    assert (gone.failure, gone.exit_code) == (None, 137)

@@ -5,6 +5,7 @@ How it is judged stands in liveness.py. Ending an engine is all that a host does
 
 import asyncio
 import random
+from collections.abc import Callable
 
 import structlog
 
@@ -26,10 +27,14 @@ log = structlog.get_logger(__name__)
 
 
 class Healing:
-    """Looks at every serving engine twice a second, from `start` to `stop`."""
+    """Looks at every serving engine twice a second, from `start` to `stop`.
 
-    def __init__(self, replicas: Replicas) -> None:
+    in_flight: requests under way at a replica, None when the proxy does not say.
+    """
+
+    def __init__(self, replicas: Replicas, in_flight: Callable[[str], int | None]) -> None:
         self._replicas = replicas
+        self._in_flight = in_flight
         self._vitals = Vitals()
         self._patients: dict[str, _Patient] = {}
         self._rounds: asyncio.Task[None] | None = None
@@ -65,7 +70,7 @@ class Healing:
             identity = replica.record.identity
             if identity is None:
                 continue
-            patient.look(vitals[identity.session_id], self._replicas.in_flight.get(replica_id))
+            patient.look(vitals[identity.session_id], self._in_flight(replica_id))
             await self._follow(patient)
 
     async def _follow(self, patient: "_Patient") -> None:

@@ -71,7 +71,7 @@ async def serve(settings: Settings, layout: Layout) -> None:
     telemetry.start()
     replicas.adopt()
     engines.start()
-    healing = Healing(replicas)
+    healing = Healing(replicas, telemetry.sampler.in_flight)
     healing.start()
     guard = asyncio.create_task(keep_supervisor(layout))
     try:
