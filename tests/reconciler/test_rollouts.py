@@ -8,10 +8,11 @@ import pytest
 from fleetform.domain.endpoint import Endpoint
 from fleetform.domain.load import TrackWindow, Windows
 from fleetform.domain.rollout import Rollout, RolloutPhase, StepOutcome
+from fleetform.drivers.pretended import Fault, Script
 from fleetform.errors import HostUnreachable
 from fleetform.store import database, endpoints, events, rollouts
 from fleetform.store.writing import ANY
-from tests.builders import NOON, a_window
+from tests.builders import NOON, a_host, a_window
 from tests.reconciler.region import Region, a_region
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
@@ -160,3 +161,50 @@ async def test_the_rollouts_of_an_endpoint_go_with_it(store: str, tmp_path: Path
         await endpoints.delete("acme", "chat", ANY, region.now)
         await region.gone()
         assert await database.rows("SELECT * FROM rollout") == []
+
+
+async def test_a_swap_exchanges_a_full_host_while_another_endpoint_waits_for_room(store: str, tmp_path: Path) -> None:
+    """What the old replica gives back goes to its successor, not to the one who was waiting for any room."""
+    gpu = {"instance_type": "gpu-a10-1x"}
+    async with a_region(tmp_path, store, (a_host(gpus=1),)) as region:
+        region.start()
+        for version in ("v1", "v2"):
+            await region.register(version)
+        await region.apply(**gpu)
+        assert (await region.settled()).status.ready
+        await region.apply("hungry", **gpu)
+
+        async def waits() -> bool:
+            return not (await endpoints.get("acme", "hungry")).status.ready and await is_idle(region)
+
+        await region.until("the other one waits", waits)
+        await region.apply(weights={"v2": 100}, rollout={"strategy": "swap"}, **gpu)
+        assert (await region.settled()).status.ready
+        assert region.weights() == {"v2": 100}
+        newest = (await records(region))[0]
+        assert (newest.strategy, newest.phase) == ("swap", RolloutPhase.COMPLETED)
+        assert not (await endpoints.get("acme", "hungry")).status.ready
+
+
+async def test_a_swap_whose_start_fails_brings_the_old_one_back(store: str, tmp_path: Path) -> None:
+    gpu = {"instance_type": "gpu-a10-1x"}
+    async with a_region(tmp_path, store, (a_host(gpus=1),)) as region:
+        region.start()
+        for version in ("v1", "v2"):
+            await region.register(version)
+        await region.apply(**gpu)
+        assert (await region.settled()).status.ready
+        region.driver.script = Script(engines={"m:v2": Fault.CRASH})
+        await region.apply(weights={"v2": 100}, rollout={"strategy": "swap"}, **gpu)
+        found = await rejected(region)
+        assert found.status.rejected is not None
+        assert found.status.rejected.reason == "Crashed"
+
+        async def serves() -> bool:
+            return (await endpoints.get("acme", "chat")).status.replicas.ready == 1
+
+        await region.until("the old version serves again", serves)
+
+
+async def is_idle(region: Region) -> bool:
+    return region.reconciler.term is not None and region.reconciler.term.queue.is_idle

@@ -96,12 +96,18 @@ class EndpointLoop:
         self._remember(facts)
         made = await self._planned(facts)
         made, waits_s = await self._granted(made)
-        if await self._record(facts, made):
-            self._on_release()
+        released = await self._record(facts, made)
         self._scaler.learn(facts, made)
         self._wearing.learn(facts, made)
-        await self._apply(facts, made)
-        return self._outcome(uid, made, waits_s)
+        try:
+            await self._apply(facts, made)
+            if released and made.blocked:
+                # It may have made room for itself, in a swap: it looks first, and then those who wait for any room.
+                return await self.reconcile(uid)
+            return self._outcome(uid, made, waits_s)
+        finally:
+            if released:
+                self._on_release()
 
     def _remember(self, facts: EndpointFacts) -> None:
         desired = facts.desired
