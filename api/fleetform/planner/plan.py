@@ -21,7 +21,7 @@ from fleetform.domain.desired import Desired, VersionFacts
 from fleetform.domain.endpoint import Rejected
 from fleetform.domain.replica import Replica, ReplicaPhase, moved
 from fleetform.domain.rollout import RolloutPhase, RolloutState
-from fleetform.planner import commands, count, gate, history, placing, report, rollout, scale, swap, tracks, wear
+from fleetform.planner import commands, count, gate, history, phases, placing, report, rollout, scale, swap, tracks, wear
 from fleetform.planner.draft import Draft
 from fleetform.planner.lifecycle import LIVING, draining, followed, is_routed, is_serving
 from fleetform.planner.model import Blocked, BlockReason, Observed, Plan
@@ -47,7 +47,7 @@ def _follow(draft: Draft) -> Draft:
         replica = followed(item, draft.start_limit_s(item.replica.track), draft.now)
         if replica.phase is P.STARTING and is_serving(item) and is_routed(replica.replica_id, draft.observed.published):
             replica = moved(replica, P.READY, draft.now)
-        found.append(replica)
+        found.append(phases.kept(item, replica, draft.now))
     return draft.but(replicas=tuple(found))
 
 
