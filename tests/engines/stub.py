@@ -4,6 +4,7 @@ It behaves as vLLM does where that matters: it lists its served name and its ins
 500, running ones finish), and can have child processes that outlive it. Options come from the command line, and from `stub.json`
 in the model directory, so that one version of a model can misbehave while another serves.
 
+With `fails_beyond_tokens`, whatever asks for more tokens than that gets 500: a canary of one token does not notice.
 With `told_directory`, `GET /metrics` and `GET /ff/statistics` answer what its files `metrics` and `statistics` hold at the time.
 
 A request may steer its own answer: `max_tokens` words come back (default 3), `stub_delay_s` passes before the first,
@@ -18,7 +19,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--stubborn-children", action="store_true")
     parser.add_argument("--child-directory", default="")
     parser.add_argument("--told-directory", default="")
+    parser.add_argument("--fails-beyond-tokens", type=int, default=0)
     options = parser.parse_args()
     file = Path(options.model_dir) / "stub.json"
     if options.model_dir and file.is_file():
@@ -123,9 +125,24 @@ class Engine:
         method, path, _ = head[0].split(" ", 2)
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
         body = await _read_body(reader, headers)
-        await self.answer(method, path.partition("?")[0], body, writer)
+        await self.answer_while_wanted(self.answer(method, path.partition("?")[0], body, writer), reader)
         await writer.drain()
         return headers.get("connection", "").lower() != "close"
+
+    async def answer_while_wanted(self, answer: Coroutine[Any, Any, None], reader: asyncio.StreamReader) -> None:
+        """Stop working for a client that has left, as vLLM does."""
+        work = asyncio.ensure_future(answer)
+        while not (await asyncio.wait({work}, timeout=0.05))[0]:
+            if reader.at_eof():
+                work.cancel()
+                await asyncio.wait({work})
+                print("a request was abandoned", flush=True)
+                raise ConnectionError("the client has left")
+        try:
+            work.result()
+        except (ConnectionResetError, BrokenPipeError):
+            print("a request was abandoned", flush=True)
+            raise
 
     async def answer(self, method: str, path: str, body: bytes, writer: asyncio.StreamWriter) -> None:
         if path in ("/health", "/ping"):
@@ -170,6 +187,9 @@ class Engine:
         if path not in ("/v1/chat/completions", "/v1/completions", "/v1/responses"):
             _send(writer, 404, _error(404, f"no route {path}"))
             return
+        if 0 < self.options.fails_beyond_tokens < _wanted(request):
+            _send(writer, 500, _error(500, "CUDA error: an illegal memory access was encountered"))
+            return
         words = self.words(request)
         if request.get("stream"):
             await _stream(path, request, words, writer, self.options.instance)
@@ -181,8 +201,7 @@ class Engine:
         """The answer, word by word: the instance's name first, so that a test can tell which replica spoke."""
         await asyncio.sleep(request.get("stub_delay_s", self.options.first_token_delay_s))
         between = request.get("stub_token_delay_s", self.options.token_delay_s)
-        wanted = request.get("max_tokens") or request.get("max_completion_tokens") or request.get("max_output_tokens") or 3
-        for index in range(wanted):
+        for index in range(_wanted(request)):
             if index:
                 await asyncio.sleep(between)
             yield f"{self.options.instance}" if index == 0 else f" word{index}"
@@ -193,6 +212,11 @@ class Engine:
         if self.options.mode == "wrong-instance":
             return (self.options.served_name, "ff-somebody-else")
         return (self.options.served_name, f"ff-{self.options.instance}")
+
+
+def _wanted(request: dict[str, Any]) -> int:
+    """How many tokens a request asks for."""
+    return int(request.get("max_tokens") or request.get("max_completion_tokens") or request.get("max_output_tokens") or 3)
 
 
 async def _read_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:

@@ -11,12 +11,11 @@ from collections.abc import Iterator
 import openai
 import pytest
 
-from fleetform.domain.replica import Loopback
 from fleetform.gateway import rotation
-from fleetform.gateway.snapshot import Access, Applied, NeedsFull, SnapshotUpdate, Superseded, TrustedRegion
+from fleetform.gateway.snapshot import Applied, NeedsFull, SnapshotUpdate, Superseded
 from tests.gateway.engines import EchoEngine
 from tests.gateway.processes import end
-from tests.gateway.stack import REGION, Gateway, a_route, a_track
+from tests.gateway.stack import Gateway, a_route, a_track
 from tests.gateway.test_traffic import EVENTS, ask, stream
 from tests.harness.waiting import until
 
@@ -30,32 +29,6 @@ def engine(own_gateway: Gateway) -> Iterator[EchoEngine]:
     own_gateway.publish(a_route("m", a_track("v1", 100, engine.path)))
     yield engine
     own_gateway.run(engine.stop())
-
-
-def test_a_refused_route_keeps_its_old_form_and_harms_no_other(own_gateway: Gateway, engine: EchoEngine) -> None:
-    """Envoy refuses a whole response for one bad resource: it is isolated, and its words are kept under its key."""
-    bad = a_route("m", a_track("v1", 100, Loopback(port=70_000)))
-    others = [a_route(f"other{number}", a_track("v1", 100, engine.path)) for number in range(7)]
-    own_gateway.publish(*others[:3], bad, *others[3:])
-    report = own_gateway.feed.report()
-    assert list(report.rejected) == ["p1/m"]
-    assert "70000" in report.rejected["p1/m"] or "port" in report.rejected["p1/m"].lower()
-    for route in others:
-        assert ask(own_gateway, route.endpoint, 2) == {"engine": 2}
-    assert ask(own_gateway, "m", 5) == {"engine": 5}
-    own_gateway.publish(a_route("m", a_track("v2", 100, engine.path)))
-    assert own_gateway.feed.report().rejected == {}
-    assert ask(own_gateway, "m", 5) == {"engine": 5}
-
-
-def test_a_refused_key_set_leaves_the_old_one_in_force(own_gateway: Gateway, engine: EchoEngine) -> None:
-    broken = Access(home=TrustedRegion(region=REGION, jwks="{broken"))
-    own_gateway.version += 1
-    update = SnapshotUpdate(epoch=1, version=own_gateway.version, base=own_gateway.version - 1, access=broken)
-    own_gateway.run(own_gateway.feed.publish(update))
-    report = own_gateway.until_acked(own_gateway.version)
-    assert list(report.rejected) == ["ff.jwt"]
-    assert ask(own_gateway, "m", 5) == {"engine": 5}
 
 
 def test_old_epochs_and_gaps_are_refused(own_gateway: Gateway, engine: EchoEngine) -> None:

@@ -6,15 +6,22 @@ from pathlib import Path
 
 import click
 import httpx2
+import msgspec
 
 from fleetform import settings
 from fleetform.cli import environment_file, preflight, programs, supervision
 from fleetform.cli.down import living_engines
 from fleetform.cli.output import Output, span
 from fleetform.domain.base import Record
+from fleetform.domain.protocol import HostHealth
 from fleetform.host import postgres, processes
 from fleetform.settings import Settings
 from fleetform_sdk import Client, FleetformError
+
+STALE_AFTER_S = 30.0
+"""A server asks at least every five seconds."""
+API_TIMEOUT_S = 5.0
+"""What runs here is told also when the server hangs, and soon."""
 
 
 class Program(Record, frozen=True, kw_only=True):
@@ -38,12 +45,13 @@ class Served(Record, frozen=True, kw_only=True):
 
 
 class Status(Record, frozen=True, kw_only=True):
-    """What runs here. problem: why the endpoints could not be listed."""
+    """What runs here. problem: why the endpoints could not be listed. stale: since when what is served may be old; empty: it is not."""
 
     home: str
     programs: tuple[Program, ...]
     endpoints: tuple[Served, ...] = ()
     problem: str = ""
+    stale: str = ""
 
 
 @click.command("status")
@@ -53,7 +61,7 @@ def status(output: str) -> None:
     ours = programs.in_force(settings.load())
     running = programs_of(ours)
     served, problem = endpoints_of(ours)
-    found = Status(home=str(ours.home), programs=running, endpoints=served, problem=problem)
+    found = Status(home=str(ours.home), programs=running, endpoints=served, problem=problem, stale=staleness(ours))
     out = Output(output)
     if output == "json":
         out.json(found)
@@ -91,7 +99,7 @@ def endpoints_of(ours: Settings) -> tuple[tuple[Served, ...], str]:
         return (), "no administrator's key yet: run `fleetform up`"
     found = []
     try:
-        with Client(base_url=ours.api_url, token=key, project="-") as client:
+        with Client(base_url=ours.api_url, token=key, project="-", timeout=API_TIMEOUT_S, max_retries=0) as client:
             for project in client.projects.list().all():
                 for endpoint in client.with_options(project=project.metadata.name).endpoints.list().all():
                     counts = endpoint.status.replicas
@@ -109,10 +117,28 @@ def endpoints_of(ours: Settings) -> tuple[tuple[Served, ...], str]:
     return tuple(found), ""
 
 
+def staleness(ours: Settings) -> str:
+    """Since when this machine serves by what it was told last, in words; empty while a server asks it what is new."""
+    if not ours.home.exists():
+        return ""
+    try:
+        with httpx2.Client(transport=httpx2.HTTPTransport(uds=str(ours.host_socket)), base_url="http://host", timeout=5.0) as client:
+            health = msgspec.json.decode(client.get("/healthz").content, type=HostHealth)
+    except httpx2.HTTPError as error:
+        return f"the host worker does not answer ({error}): what is served is what it was told last"
+    if health.server_heard_s is None:
+        return "no server has asked this machine since its worker started: what is served is what it was told before"
+    if health.server_heard_s < STALE_AFTER_S:
+        return ""
+    return f"no server has asked this machine for {span(int(health.server_heard_s))}: what is served is what it was told last"
+
+
 def _show(out: Output, found: Status) -> None:
     rows = [(p.name, p.pid or "not running", span(p.age_s) if p.age_s is not None else "", p.memory_mib, p.listens) for p in found.programs]
     out.rows(("program", "pid", "age", "MiB", "listens"), rows, found.programs)
     click.echo()
+    if found.stale:
+        click.echo(f"Stale: {found.stale}.")
     if found.problem:
         click.echo(found.problem)
         return

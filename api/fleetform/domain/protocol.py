@@ -6,6 +6,7 @@ GET  /v1/load                                        → HostLoad, what is measu
 GET  /v1/gateway/windows?key=K&since=T               → Windows of one endpoint since T (RFC 3339)
 GET  /v1/replicas/{id}                               → HostReplica, with its phases and in-flight; 404 when it is not known
 GET  /v1/replicas/{id}/log?lines=N                   → LogText
+GET  /healthz                                        → HostHealth
 
 Every command carries the leader's epoch and an id: a lower epoch is refused, a repeated id answers what it did.
 """
@@ -186,6 +187,13 @@ class HostReport(Record, frozen=True, kw_only=True):
     removed: tuple[str, ...] = ()
     artifacts: tuple[ArtifactReport, ...] = ()
     gateway: GatewayReport | None = None
+
+
+class HostHealth(Record, frozen=True, kw_only=True):
+    """The worker runs. server_heard_s: seconds since a server has asked this host what is new; None: none has since the worker started."""
+
+    status: str = "ok"
+    server_heard_s: float | None = None
 
 
 class LogText(Record, frozen=True, kw_only=True):

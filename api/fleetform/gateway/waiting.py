@@ -84,6 +84,10 @@ class WaitingRoom:
         if was_away:
             self.tell()
 
+    def server_heard_s(self) -> float | None:
+        """Seconds since a server has asked; None: none has since this worker started."""
+        return None if self._heard_at is None else time.monotonic() - self._heard_at
+
     def tell(self) -> None:
         """What is in force may have changed: tell every activator."""
         for connection in self._connections:

@@ -8,7 +8,7 @@ GET  /v1/replicas/{id}/log   ?lines=N → LogText
 GET  /v1/gateway/windows     ?key=K&since=T → Windows
 POST /v1/gateway/snapshot    SnapshotUpdate → PublishResult, or 409 HostRefusal
 POST /v1/shutdown            stop every engine; answers when all have exited
-GET  /healthz                200 while the worker runs
+GET  /healthz                HostHealth, 200 while the worker runs
 
 The socket is 0600 in a directory that is 0700: who may connect is this machine's own user.
 """
@@ -24,7 +24,7 @@ from litestar.exceptions import HTTPException, NotFoundException
 from litestar.params import Parameter
 
 from fleetform.domain.load import HostLoad, Windows
-from fleetform.domain.protocol import CommandRequest, CommandResult, HostRefusal, HostReplica, HostReport, LogText
+from fleetform.domain.protocol import CommandRequest, CommandResult, HostHealth, HostRefusal, HostReplica, HostReport, LogText
 from fleetform.gateway.feed import GatewayFeed
 from fleetform.gateway.snapshot import PublishResult, SnapshotUpdate
 from fleetform.gateway.telemetry import Telemetry
@@ -94,8 +94,8 @@ async def shutdown(replicas: Replicas) -> None:
 
 
 @get("/healthz")
-async def health() -> dict[str, str]:
-    return {"status": "ok"}
+async def health(feed: GatewayFeed) -> HostHealth:
+    return HostHealth(server_heard_s=feed.waiting.server_heard_s())
 
 
 def make_app(
