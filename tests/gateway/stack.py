@@ -40,7 +40,7 @@ PEER_HOST = "https://inf.ctg.example.com/v1"
 class Gateway:
     """start, publish, ask. Everything it makes is gone after stop."""
 
-    def __init__(self, max_body_mib: int = 16) -> None:
+    def __init__(self, max_body_mib: int = 16, **variables: str) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="ff-gw-"))
         self.key = SigningKey(ec.generate_private_key(ec.SECP256R1()))
         self.peer_key = SigningKey(ec.generate_private_key(ec.SECP256R1()))
@@ -53,6 +53,7 @@ class Gateway:
             "FLEETFORM_REGION": REGION,
             "FLEETFORM_PEER_REGIONS": json.dumps(peers),
             "FLEETFORM_MAX_BODY_MIB": str(max_body_mib),
+            **variables,
         }
         self.settings = fleetform_settings.load(self.environ)
         self.settings.run.mkdir(mode=0o700, parents=True)
@@ -105,6 +106,14 @@ class Gateway:
             return feed
 
         self.feed = self.run(make())
+
+    def feed_heard(self) -> None:
+        """As if a server had asked what is new."""
+
+        async def hear() -> None:
+            self.feed.waiting.heard_server()
+
+        self.run(hear())
 
     def stop_feed(self) -> None:
         self.run(self.feed.stop())

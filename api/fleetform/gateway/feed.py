@@ -13,7 +13,7 @@ from fleetform.gateway.resources import TYPE_ASSIGNMENT, TYPE_CLUSTER, assignmen
 from fleetform.gateway.rotation import keep_bounded
 from fleetform.gateway.snapshot import Access, Applied, EndpointRoute, PublishResult, RoutingSnapshot, SnapshotUpdate
 from fleetform.gateway.store import SnapshotStore
-from fleetform.gateway.waiting import WaitingRoom
+from fleetform.gateway.waiting import InForce, WaitingRoom
 from fleetform.settings import Settings
 from fleetform.steps import Step, step
 
@@ -89,6 +89,7 @@ class GatewayFeed:
         routes = [route for route in stored.routes.values() if turned & _replicas(route)] if turned else []
         if routes and stored.access is not None:
             self._ads.publish([each for route in routes for each in self._route_resources(route)], [])
+        self.waiting.tell()
 
     @property
     def routes(self) -> Mapping[str, EndpointRoute]:
@@ -135,9 +136,8 @@ class GatewayFeed:
         self._on_change()
         self.waiting.tell()
 
-    def _in_force(self) -> tuple[int, int]:
-        """The stored version, and the acknowledged one."""
-        return self._store.snapshot.version, self._acked_version
+    def _in_force(self) -> InForce:
+        return InForce(version=self._store.snapshot.version, acked_version=self._acked_version, out=tuple(sorted(self._out)))
 
     def _count_acknowledged(self) -> None:
         acknowledged = self._ads.acknowledged()

@@ -34,21 +34,23 @@ class Waiting(Record, frozen=True, kw_only=True):
 class InForce(Record, frozen=True, kw_only=True):
     """version: of the snapshot stored here. acked_version: up to it, everything is in force in every live Envoy, or was refused.
 
-    server_heard: a server has asked this host lately what is new here, so that it knows what waits.
+    out: replicas that get nothing though they are routed, because they hang. server_heard: a server has asked this host lately what is new
+    here, so that it knows what waits.
     """
 
     version: int = 0
     acked_version: int = 0
+    out: tuple[str, ...] = ()
     server_heard: bool = False
 
 
 class WaitingRoom:
-    """start, then `counts` is what is held. in_force: the stored and the acknowledged version.
+    """start, then `counts` is what is held. in_force: what the gateway here has, but for `server_heard`.
 
     on_change is called when another endpoint waits, or one does not wait any more.
     """
 
-    def __init__(self, socket: Path, in_force: Callable[[], tuple[int, int]], on_change: Callable[[], None]) -> None:
+    def __init__(self, socket: Path, in_force: Callable[[], InForce], on_change: Callable[[], None]) -> None:
         self._socket = socket
         self._in_force = in_force
         self._on_change = on_change
@@ -97,8 +99,7 @@ class WaitingRoom:
         return self._heard_at is not None and time.monotonic() - self._heard_at < HEARD_S
 
     def _now(self) -> InForce:
-        version, acked_version = self._in_force()
-        return InForce(version=version, acked_version=acked_version, server_heard=self._is_heard())
+        return msgspec.structs.replace(self._in_force(), server_heard=self._is_heard())
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = _Connection(writer)

@@ -127,7 +127,7 @@ class Hold:
             return False
         if not self._is_in_force(route, snapshot.version):
             return False
-        if not await _answers(open_targets(route)):
+        if not await _answers(self._in_rotation(route)):
             return True
         now = asyncio.get_running_loop().time()
         for place in self._held.get(key, ()):
@@ -141,7 +141,11 @@ class Hold:
         if seen is None or (seen[0] is not route and seen[0] != route):
             seen = self._seen[route.key] = (route, version)
         in_force = self.link.in_force
-        return bool(open_targets(route)) and (in_force is None or in_force.acked_version >= seen[1])
+        return bool(self._in_rotation(route)) and (in_force is None or in_force.acked_version >= seen[1])
+
+    def _in_rotation(self, route: EndpointRoute) -> list[Target]:
+        out = () if self.link.in_force is None else self.link.in_force.out
+        return [target for target in open_targets(route) if target.replica_id not in out]
 
     def _expire(self, place: Place) -> None:
         if place.answer.done():

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import socket
 from collections.abc import Generator
 
 import uvicorn
@@ -29,11 +30,20 @@ def serve(settings: Settings) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Without signal handlers of its own: a signal must first let go of what is held."""
+    """Lets go of what is held once nothing comes in any more: what Envoy takes back must not come here again."""
+
+    def __init__(self, config: uvicorn.Config, hold: Hold) -> None:
+        super().__init__(config)
+        self._hold = hold
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Whoever waits goes on only after the sockets are closed, which uvicorn does before it awaits anything.
+        self._hold.let_go()
+        await super().shutdown(sockets)
 
 
 async def _serve(settings: Settings) -> None:
@@ -50,11 +60,10 @@ async def _serve(settings: Settings) -> None:
         timeout_graceful_shutdown=1,
         server_header=False,
     )
-    server = _Server(config)
+    server = _Server(config, hold)
 
     def stop() -> None:
         server.should_exit = True
-        hold.let_go()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop)
