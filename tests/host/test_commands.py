@@ -121,3 +121,25 @@ def test_shutting_down_ends_every_engine_and_says_so_when_they_are_gone(worker: 
 def test_the_socket_is_for_this_user_alone(worker: Machine) -> None:
     assert worker.settings.host_socket.stat().st_mode & 0o777 == 0o600
     assert worker.settings.run.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_replica_that_was_stopped_before_its_start_came_is_never_started(worker: Machine) -> None:
+    stopped = worker.command(StopReplica(replica_id="r9", drain_timeout_s=0))
+    assert stopped.accepted
+    assert stopped.unknown
+    artifact, manifest = worker.model("r9")
+    late = worker.command(worker.start_command("r9", artifact, manifest))
+    assert not late.accepted
+    assert "stopped before" in late.message
+    assert [replica.replica_id for replica in worker.report().replicas] == []
+
+
+def test_a_repeated_stop_tells_when_the_replica_is_known_no_more(worker: Machine) -> None:
+    worker.serving("r1")
+    stop = StopReplica(replica_id="r1", drain_timeout_s=0)
+    assert not worker.command(stop, command_id="stop-r1").unknown
+    worker.await_state(S.EXITED)
+    assert worker.command(ForgetReplica(replica_id="r1")).accepted
+    again = worker.command(stop, command_id="stop-r1")
+    assert again.accepted
+    assert again.unknown

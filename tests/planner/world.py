@@ -235,7 +235,8 @@ class World:
                 self.seen[replica_id] = HostReplica(replica_id=replica_id, state=S.FETCHING, seq=1)
             case Stop():
                 replica_id = action.command.replica_id
-                self.seen[replica_id] = msgspec.structs.replace(self.seen[replica_id], state=S.STOPPING)
+                known = self.seen.get(replica_id, HostReplica(replica_id=replica_id, state=S.EXITED, seq=1))
+                self.seen[replica_id] = known if known.state is S.EXITED else msgspec.structs.replace(known, state=S.STOPPING)
             case Forget():
                 self.seen.pop(action.command.replica_id, None)
             case PublishRoute():

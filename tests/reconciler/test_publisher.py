@@ -10,7 +10,7 @@ from fleetform.domain.project import CredentialRequest, TokenSpec
 from fleetform.drivers.fake import FakeDriver
 from fleetform.drivers.pretended import Script
 from fleetform.errors import NotLeader
-from fleetform.gateway.snapshot import Access, EndpointRoute, RoutingSnapshot, SnapshotUpdate, TrackRoute, TrustedRegion
+from fleetform.gateway.snapshot import Access, EndpointRoute, PublishResult, RoutingSnapshot, SnapshotUpdate, TrackRoute, TrustedRegion
 from fleetform.reconciler.publisher import Publisher
 from fleetform.store import credentials, tokens
 from fleetform.store.writing import ANY
@@ -176,3 +176,51 @@ async def test_a_revoked_credential_reaches_the_gateway_and_leaves_when_it_would
             return access is not None and access.revoked.keys() == {other.id}
 
         await region.until("the first is forgotten", pruned)
+
+
+async def test_a_report_that_overtakes_the_answer_to_a_publish_is_not_lost() -> None:
+    said: list[str] = []
+    driver = FakeDriver(hosts=(a_host(HOST),), steps=False)
+    desk = Desk(driver)
+    desk.publisher = Publisher(driver, 1, said.extend)
+    await desk.begin()
+    desk.publisher.put(a_route())
+    answered = driver.publish
+
+    async def slowly(host: str, update: SnapshotUpdate) -> PublishResult:
+        result = await answered(host, update)
+        assert await desk.hear() == set(), "it is not known yet that this version carried the route"
+        return result
+
+    driver.publish = slowly  # type: ignore[method-assign]
+    await desk.publisher.tell(HOST)
+    assert said == ["acme/chat"]
+    assert await desk.hear() == set()
+
+
+async def test_a_gateway_that_went_back_is_told_everything_though_nothing_changes() -> None:
+    desk = Desk(FakeDriver(hosts=(a_host(HOST),), steps=False))
+    await desk.begin()
+    desk.publisher.put(a_route())
+    desk.publisher.put(a_route("code"))
+    await desk.publisher.tell(HOST)
+    await desk.hear()
+    before = desk.driver.snapshot()
+    desk.driver.replace_snapshot(RoutingSnapshot())
+    await desk.hear()
+    await desk.publisher.tell(HOST)
+    assert desk.driver.snapshot().routes == before.routes
+    assert await desk.hear() == {"acme/chat", "acme/code"}
+
+
+async def test_a_report_from_before_a_publish_does_not_count_as_going_back() -> None:
+    desk = Desk(FakeDriver(hosts=(a_host(HOST),), steps=False))
+    await desk.begin()
+    old = (await desk.driver.observe(HOST, 0, 0.0)).gateway
+    assert old is not None
+    desk.publisher.put(a_route())
+    await desk.publisher.tell(HOST)
+    desk.publisher.heard(HOST, old)
+    version = desk.driver.snapshot().version
+    await desk.publisher.tell(HOST)
+    assert desk.driver.snapshot().version == version

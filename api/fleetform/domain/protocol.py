@@ -89,12 +89,16 @@ class CommandRequest(Record, frozen=True, kw_only=True):
 
 
 class CommandResult(Record, frozen=True, kw_only=True):
-    """accepted: the work has begun or is done; its progress is in the report. repeated: this id had been seen before."""
+    """accepted: the work has begun or is done; its progress is in the report. repeated: this id had been seen before.
+
+    unknown: the replica to be stopped is not known here, and will not be started here any more, whatever is still on its way.
+    """
 
     command_id: str
     accepted: bool
     repeated: bool = False
     message: str = ""
+    unknown: bool = False
 
 
 class HostRefusal(Record, frozen=True, kw_only=True):

@@ -73,7 +73,7 @@ class ReplicaPhase(StrEnum):
 
 P = ReplicaPhase
 TRANSITIONS: dict[ReplicaPhase, frozenset[ReplicaPhase]] = {
-    P.PLACING: frozenset({P.FETCHING, P.STARTING, P.STOPPED, P.FAILED}),
+    P.PLACING: frozenset({P.FETCHING, P.STARTING, P.DRAINING, P.FAILED}),
     P.FETCHING: frozenset({P.STARTING, P.DRAINING, P.STOPPED, P.FAILED}),
     P.STARTING: frozenset({P.READY, P.DRAINING, P.STOPPED, P.FAILED}),
     P.READY: frozenset({P.DRAINING, P.FAILED}),

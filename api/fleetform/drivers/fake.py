@@ -100,7 +100,7 @@ class FakeDriver:
             raise NotLeader(f"{host} has seen epoch {found.epoch}", epoch=request.epoch, seen=found.epoch)
         found.epoch = request.epoch
         known = found.results.get(request.command_id)
-        if known is not None:
+        if known is not None and not (isinstance(request.command, StopReplica) and request.command.replica_id not in found.entries):
             return msgspec.structs.replace(known, repeated=True)
         self.commands.append(request)
         result = self._obey(found, request)
@@ -194,6 +194,8 @@ class FakeDriver:
             case StartReplica():
                 if self.script.engines.get(command.track.model_version) is Fault.REFUSE:
                     return CommandResult(command_id=request.command_id, accepted=False, message="refused by the script")
+                if command.replica_id in found.never:
+                    return CommandResult(command_id=request.command_id, accepted=False, message="it was stopped before")
                 if command.replica_id not in found.entries:
                     replica = HostReplica(replica_id=command.replica_id, state=S.FETCHING, seq=0, members=command.members)
                     version = command.track.model_version
@@ -201,7 +203,10 @@ class FakeDriver:
                     self._put(found, Entry(host=host, replica_id=command.replica_id, model_version=version, replica=replica))
             case StopReplica():
                 entry = found.entries.get(command.replica_id)
-                if entry is not None and entry.replica is not None and entry.replica.state is not S.EXITED:
+                if entry is None:
+                    found.never.add(command.replica_id)
+                    return CommandResult(command_id=request.command_id, accepted=True, unknown=True)
+                if entry.replica is not None and entry.replica.state is not S.EXITED:
                     stopping = msgspec.structs.replace(entry.replica, state=S.STOPPING)
                     self._put(found, msgspec.structs.replace(entry, replica=stopping))
             case ForgetReplica():

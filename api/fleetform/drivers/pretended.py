@@ -132,7 +132,10 @@ def verdict(command: VerifyArtifact, script: Script, seq: int) -> ArtifactReport
 
 
 class Machine:
-    """One pretended host. entries: by replica id, the least recently changed first. busy: ids that change by themselves."""
+    """One pretended host. entries: by replica id, the least recently changed first. busy: ids that change by themselves.
+
+    never: ids that were stopped before their start came.
+    """
 
     def __init__(self, capacity: HostCapacity, *, is_gateway: bool) -> None:
         self.capacity = capacity
@@ -142,6 +145,7 @@ class Machine:
         self.epoch = 0
         self.entries: dict[str, Entry] = {}
         self.forgotten: dict[str, int] = {}
+        self.never: set[str] = set()
         self.busy: set[str] = set()
         self.artifacts: dict[str, ArtifactReport] = {}
         self.results: dict[str, CommandResult] = {}

@@ -62,13 +62,21 @@ class Commands:
         return refusal
 
     def _lost(self, command: Command) -> bool:
-        """True when what the command began died with an earlier worker: a verification has no record but the board."""
-        return isinstance(command, VerifyArtifact) and not self.verifications.knows(command.version_uid)
+        """True when what the command did is not so any more: a verification dies with its worker, and a replica may lose its record."""
+        match command:
+            case VerifyArtifact():
+                return not self.verifications.knows(command.version_uid)
+            case StopReplica():
+                return not self.replicas.knows(command.replica_id)
+            case _:
+                return False
 
     async def _do(self, request: CommandRequest) -> CommandResult:
         command = request.command
         if not isinstance(command, VerifyArtifact) and not is_replica_id(command.replica_id):
             return CommandResult(command_id=request.command_id, accepted=False, message="a replica id has 1 to 64 of A-Z a-z 0-9 . _ -")
+        unknown = isinstance(command, StopReplica) and not self.replicas.knows(command.replica_id)
+        refusal = "it was stopped before" if isinstance(command, StartReplica) else "it has not exited; stop it first"
         match command:
             case VerifyArtifact():
                 done: str | None = self.verifications.start(command)
@@ -81,4 +89,4 @@ class Commands:
             case _:
                 assert_never(command)
         accepted = done is not None
-        return CommandResult(command_id=request.command_id, accepted=accepted, message=done or "it has not exited; stop it first")
+        return CommandResult(command_id=request.command_id, accepted=accepted, message=done or refusal, unknown=unknown)

@@ -19,16 +19,21 @@ LOG_CHECK_S = 5.0
 DEVICE_CHECK_S = 10.0
 LOGS_KEPT = 200
 LOG_KEPT_S = 7 * 86400
+NEVER_KEPT = 10_000
 IN_FLIGHT_POLL_S = 5.0
 
 
 class Replicas:
-    """Replicas by id. The board shows each as it is."""
+    """Replicas by id. The board shows each as it is.
+
+    never: ids that were stopped before their start came. It may still lie in our socket, and ends with us.
+    """
 
     def __init__(self, host: Host) -> None:
         self.host = host
         self.replicas: dict[str, Replica] = {}
         self.in_flight: dict[str, int] = {}
+        self.never: dict[str, None] = {}
         self.tasks: set[asyncio.Task[None]] = set()
 
     def adopt(self) -> None:
@@ -39,8 +44,14 @@ class Replicas:
         for care in (self._bound_logs(), self._count_in_flight(), self._recover_devices()):
             self.tasks.add(asyncio.create_task(care))
 
-    async def start(self, command: StartReplica) -> str:
-        """Make it run; the answer says what was done. A replica that is known is left as it is."""
+    def knows(self, replica_id: str) -> bool:
+        """True when it has a record here."""
+        return replica_id in self.replicas
+
+    async def start(self, command: StartReplica) -> str | None:
+        """Make it run; the answer says what was done. A replica that is known is left as it is; None for one that was stopped before."""
+        if command.replica_id in self.never:
+            return None
         if command.replica_id in self.replicas:
             return "this replica is known already"
         record = ReplicaRecord(start=command)
@@ -52,7 +63,10 @@ class Replicas:
         """Begin to stop it; the answer says what was done."""
         replica = self.replicas.get(command.replica_id)
         if replica is None:
-            return "no such replica is known here"
+            self.never[command.replica_id] = None
+            for oldest in list(self.never)[:-NEVER_KEPT]:
+                del self.never[oldest]
+            return "no such replica is known here, and none of that id will be started"
         if replica.stopping:
             return "it has ended, or is being stopped already"
         await replica.stop(command)

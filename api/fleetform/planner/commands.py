@@ -91,7 +91,7 @@ def _sends(draft: Draft, item: SeenReplica, replica: Replica) -> Iterator[Action
         start = _start(draft, replica)
         if start is not None:
             yield Start(host=host, command_id=f"start-{replica.replica_id}", command=start)
-    elif replica.phase in (P.DRAINING, P.FAILED) and _is_to_stop(draft, state) and _may_stop(draft, replica):
+    elif replica.phase in (P.DRAINING, P.FAILED) and _is_to_stop(draft, replica, state) and _may_stop(draft, replica):
         drain_s = max(DRAIN_FLOOR_S, draft.desired.effective.request_timeout_s) if replica.ready_at else 0
         command = StopReplica(replica_id=replica.replica_id, drain_timeout_s=drain_s)
         yield Stop(host=host, command_id=f"stop-{replica.replica_id}", command=command)
@@ -100,8 +100,10 @@ def _sends(draft: Draft, item: SeenReplica, replica: Replica) -> Iterator[Action
         yield Forget(host=host, command_id=command_id, command=ForgetReplica(replica_id=replica.replica_id))
 
 
-def _is_to_stop(draft: Draft, state: HostReplicaState | None) -> bool:
-    """True for an engine that runs. One that the host has set aside is stopped only when its endpoint is deleted."""
+def _is_to_stop(draft: Draft, replica: Replica, state: HostReplicaState | None) -> bool:
+    """True for an engine that runs, or may be about to. One that the host has set aside is stopped only when its endpoint is deleted."""
+    if state is None:
+        return replica.phase is P.DRAINING
     return state in RUNNING or (state is HostReplicaState.QUARANTINED and draft.desired.deleting)
 
 

@@ -9,7 +9,8 @@ Placing, Fetching               starting, serving                   Starting
 Starting                        serving, and the proxy routes to it Ready
 Fetching, Starting, Ready       stopping                            Draining
 not Draining                    exited                              Failed(the host's reason), Stopped when a stop was asked for
-Draining                        exited, or does not know it         Stopped
+Draining                        exited                              Stopped
+Draining                        it does not know the replica        unchanged: a start may be on its way; the answer to the stop counts
 not Draining                    quarantined                         Failed(LaunchRefused); its reservation is kept
 """
 
@@ -52,8 +53,6 @@ def followed(item: SeenReplica, start_limit_s: int, now: datetime) -> Replica:
 
 
 def _unknown_to_host(replica: Replica, now: datetime) -> Replica:
-    if replica.phase is P.DRAINING:
-        return moved(replica, P.STOPPED, now)
     if replica.phase in (P.FETCHING, P.STARTING, P.READY):
         return failed(replica, FailureReason.HOST_LOST, "the host no longer knows this replica", now)
     return replica
@@ -80,8 +79,7 @@ def _moved_on(replica: Replica, state: HostReplicaState, now: datetime) -> Repli
     if state in (S.STARTING, S.SERVING) and replica.phase in (P.PLACING, P.FETCHING):
         return moved(replica, P.STARTING, now)
     if state is S.STOPPING:
-        # It runs there, so it must end by the host's word: never straight from Placing to Stopped.
-        return draining(moved(replica, P.STARTING, now) if replica.phase is P.PLACING else replica, now)
+        return draining(replica, now)
     return replica
 
 
@@ -90,9 +88,8 @@ def failed(replica: Replica, reason: FailureReason, message: str, now: datetime)
 
 
 def draining(replica: Replica, now: datetime) -> Replica:
-    """The replica on its way out: it gets no new request. One that was never started is stopped at once."""
-    to = P.STOPPED if replica.phase is P.PLACING else P.DRAINING
-    return msgspec.structs.replace(moved(replica, to, now), stop_requested=True)
+    """The replica on its way out: it gets no new request. It ends by its host's word: also of one just placed a start may be on its way."""
+    return msgspec.structs.replace(moved(replica, P.DRAINING, now), stop_requested=True)
 
 
 def is_serving(item: SeenReplica) -> bool:

@@ -72,7 +72,7 @@ def _adopt(draft: Draft) -> Draft:
     if desired.shape is None:
         return draft.waiting(BlockReason.UNKNOWN_INSTANCE_TYPE, f"there is no instance type {desired.effective.instance_type}")
     wanted, weights = tracks.wanted(desired)
-    serving, effective = scale.ready(draft.replicas), desired.effective
+    serving, effective = _proven(draft), desired.effective
     if scale.is_at_zero(state, draft.observed.scaling):
         # What was proven serves as soon as it is asked for; a new version proves itself in one step, since nothing is served meanwhile.
         serving, effective = Counter(draft.wanted_state.in_force), msgspec.structs.replace(effective, steps=(100,))
@@ -80,6 +80,12 @@ def _adopt(draft: Draft) -> Draft:
     ended, new = history.adopted(state, new, draft.now)
     told = history.announced(new, desired.effective) if state is None or new.record != state.record else None
     return draft.but(state=new, ended=ended, events=draft.events if told is None else (*draft.events, told))
+
+
+def _proven(draft: Draft) -> Counter[str]:
+    """Replicas per track that are ready, or have proven themselves to their host: the proxies may send them requests already."""
+    found = (r for r in draft.replicas if r.phase is P.READY or (r.phase is P.STARTING and is_serving(draft.item(r.replica_id))))
+    return Counter(replica.track for replica in found)
 
 
 def _count(draft: Draft) -> Draft:

@@ -24,6 +24,9 @@ from fleetform.planner.lifecycle import LIVING
 from fleetform.planner.rollout import is_swap
 from fleetform.planner.tracks import shared_out
 
+ADVANCE = (ReplicaPhase.PLACING, ReplicaPhase.FETCHING, ReplicaPhase.STARTING, ReplicaPhase.READY)
+"""The living phases in their order: a replica that is starting may serve its first requests already."""
+
 
 class Bounds(Record, frozen=True, kw_only=True):
     """Living replicas of one track. most None: no bound."""
@@ -126,6 +129,6 @@ def giving_way(
 
 
 def dispensable(replicas: tuple[Replica, ...], track: str, stoppable: Collection[str], busy: Mapping[str, int]) -> list[Replica]:
-    """Living replicas of a track in the order in which they may go: those not ready first, then the idle ones, then the youngest."""
+    """Living replicas of a track in the order in which they may go: the least advanced first, then the idle ones, then the youngest."""
     mine = [r for r in replicas if r.track == track and r.phase in LIVING and r.replica_id in stoppable]
-    return sorted(mine, key=lambda r: (r.phase is ReplicaPhase.READY, r.replica_id in busy, -r.created_at.timestamp(), r.replica_id))
+    return sorted(mine, key=lambda r: (ADVANCE.index(r.phase), r.replica_id in busy, -r.created_at.timestamp(), r.replica_id))

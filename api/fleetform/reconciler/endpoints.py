@@ -17,6 +17,7 @@ from fleetform.domain.protocol import (
     PROTOCOL_VERSION,
     Command,
     CommandRequest,
+    CommandResult,
     ForgetReplica,
     HostReplica,
     HostReplicaState,
@@ -235,14 +236,11 @@ class EndpointLoop:
         result = await self._deps.driver.command(host, request)
         step(sent)
         log.info("command", host=host, command=command_id, accepted=result.accepted, repeated=result.repeated)
-        if not isinstance(command, StartReplica):
-            return
-        if result.accepted:
-            seen = HostReplica(replica_id=command.replica_id, state=HostReplicaState.FETCHING, seq=0)
-        else:
-            reason = FailureReason.LAUNCH_REFUSED
-            seen = HostReplica(replica_id=command.replica_id, state=HostReplicaState.EXITED, seq=0, failure=reason, message=result.message)
-        self._sight.note(host, seen)
+        seen = _seen_by(command, result)
+        if seen is not None:
+            self._sight.note(host, seen)
+        if isinstance(command, ForgetReplica) and result.accepted:
+            self._sight.forget(host, command.replica_id)
 
     async def tell_poison(self, uid: str, what: str) -> None:
         """Show that a pass over the endpoint met a bug; the next pass that succeeds takes the words back."""
@@ -258,21 +256,31 @@ class EndpointLoop:
 
     async def tidy(self) -> None:
         """Let hosts forget what has ended and has no row; what runs without a row is told in the log, and left alone."""
-        for name, host in self._sight.hosts.items():
+        for name, host in tuple(self._sight.hosts.items()):
             ids = [replica_id for replica_id in host.replicas if replica_id not in self.owners]
             known = await fleet.known_replicas(ids) if ids and host.reachable else set(ids)
             for replica_id in sorted(set(ids) - known):
-                if host.replicas[replica_id].state is HostReplicaState.EXITED:
+                seen = host.replicas.get(replica_id)
+                if seen is None:
+                    continue  # forgotten while the rows were asked
+                if seen.state is HostReplicaState.EXITED:
                     await self._send(name, f"forget-{replica_id}", ForgetReplica(replica_id=replica_id))
                 else:
-                    log.warning("unknown_replica", host=name, replica=replica_id, state=host.replicas[replica_id].state)
+                    log.warning("unknown_replica", host=name, replica=replica_id, state=seen.state)
+
+    def _has_ended(self, action: Action) -> bool:
+        """True when what was to be stopped turned out to be over."""
+        if not isinstance(action, Stop):
+            return False
+        seen = self._sight.replica(action.host, action.command.replica_id)
+        return seen is not None and seen.state is HostReplicaState.EXITED
 
     def _outcome(self, uid: str, made: Plan, waits_s: float | None) -> Outcome:
         if any(isinstance(action, Bury) for action in made.actions):
             return Done()
         if waits_s is not None:
             return InProgress(after_s=waits_s)
-        if any(isinstance(action, Reserve | Start) for action in made.actions):
+        if any(isinstance(action, Reserve | Start) or self._has_ended(action) for action in made.actions):
             return InProgress(after_s=0)
         now = self._deps.now()
         soon = [] if made.next_at is None else [max(0.0, (made.next_at - now).total_seconds())]
@@ -324,6 +332,20 @@ def changes_of(facts: EndpointFacts, made: Plan) -> Changes | None:
         tombstone=tombstone,
         records=made.records,
     )
+
+
+def _seen_by(command: Command, result: CommandResult) -> HostReplica | None:
+    """What the answer to a command tells of its replica; None: nothing that a report does not tell better."""
+    match command:
+        case StartReplica() if result.accepted:
+            return HostReplica(replica_id=command.replica_id, state=HostReplicaState.FETCHING, seq=0)
+        case StartReplica():
+            reason = FailureReason.LAUNCH_REFUSED
+            return HostReplica(replica_id=command.replica_id, state=HostReplicaState.EXITED, seq=0, failure=reason, message=result.message)
+        case StopReplica() if result.unknown:
+            return HostReplica(replica_id=command.replica_id, state=HostReplicaState.EXITED, seq=0)
+        case _:
+            return None
 
 
 def _steps_of(command: Command) -> tuple[Step, Step]:

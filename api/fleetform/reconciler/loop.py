@@ -110,7 +110,7 @@ class Term:
         self._claim = claim
         self.queue = WorkQueue(deps.now)
         self.sight = Sight(self._replica_changed, self._version_changed)
-        self.publisher = Publisher(deps.driver, claim.epoch)
+        self.publisher = Publisher(deps.driver, claim.epoch, self._routes_changed)
         self.scaler = Scaler(deps, self.sight, self._look_again, self._measured)
         self.wearing = Wearing(self.scaler.loads, deps.now, self._look_again)
         self.endpoints = EndpointLoop(deps, claim.epoch, self.sight, self.publisher, self.scaler, self.wearing, self._room_again)

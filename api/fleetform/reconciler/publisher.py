@@ -7,6 +7,7 @@ everything on top of that. What is not known here is never removed there.
 
 import asyncio
 import itertools
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -33,13 +34,14 @@ LONGEST_UPDATE = 500
 
 
 class Gateway:
-    """What one gateway has been told. base: the version it stands at; None: not known yet.
+    """What one gateway has been told. base: the version it stands at; None: not known yet. floor: base when its last report had come.
 
     dirty: keys to be told. sent: key → the version that carried it. pending: those of them that are not acknowledged.
     """
 
     def __init__(self) -> None:
         self.base: int | None = None
+        self.floor = 0
         self.dirty: dict[str, None] = {}
         self.sent: dict[str, int] = {}
         self.pending: dict[str, int] = {}
@@ -49,11 +51,15 @@ class Gateway:
 
 
 class Publisher:
-    """The routes of one leader's epoch. A route of None has been removed."""
+    """The routes of one leader's epoch. A route of None has been removed.
 
-    def __init__(self, driver: Driver, epoch: int) -> None:
+    on_acked: called with keys that turn out to be in force when their publishing is answered: the gateway's report came before its answer.
+    """
+
+    def __init__(self, driver: Driver, epoch: int, on_acked: Callable[[Iterable[str]], None] = lambda _: None) -> None:
         self._driver = driver
         self._epoch = epoch
+        self._on_acked = on_acked
         self._numbers = itertools.count(1)
         self._routes: dict[str, EndpointRoute | None] = {}
         self._refused: dict[str, str] = {}
@@ -115,6 +121,11 @@ class Publisher:
         """Take in what a gateway acknowledged; the keys of which it says something new."""
         gateway = self._gateways[host]
         before, gateway.report = gateway.report, report
+        if report.version < gateway.floor:
+            # It was asked after it had confirmed more: its disk was lost, or an older one was put back.
+            log.warning("gateway_went_back", host=host, version=report.version, told=gateway.floor)
+            self._tell_all(gateway, report.version)
+        gateway.floor = gateway.base or 0
         acked = {key for key, version in gateway.pending.items() if report.acked_version >= version}
         for key in acked:
             del gateway.pending[key]
@@ -128,12 +139,17 @@ class Publisher:
             await gateway.wake.wait()
             gateway.wake.clear()
             try:
-                while gateway.dirty or gateway.access_dirty:
-                    await self._send(host, gateway)
+                await self.tell(host)
             except HostUnreachable as error:
                 log.warning("publish_failed", host=host, error=error.message)
                 await asyncio.sleep(RETRY_S)
                 gateway.wake.set()
+
+    async def tell(self, host: str) -> None:
+        """Tell one gateway all that is new, and return. HostUnreachable; NotLeader when it has heard of a newer leader."""
+        gateway = self._gateways[host]
+        while gateway.dirty or gateway.access_dirty:
+            await self._send(host, gateway)
 
     def _set(self, key: str, route: EndpointRoute | None) -> None:
         if key in self._routes and self._routes[key] == route:
@@ -142,6 +158,13 @@ class Publisher:
         for gateway in self._gateways.values():
             gateway.dirty[key] = None
             gateway.wake.set()
+
+    def _tell_all(self, gateway: Gateway, version: int) -> None:
+        """Tell it everything on top of the version it stands at."""
+        gateway.base = version
+        gateway.dirty = dict.fromkeys(self._routes)
+        gateway.access_dirty = True
+        gateway.wake.set()
 
     def _refuse(self, keys: list[str], words: str) -> None:
         """A gateway took none of these, though they were checked here: a bug, shown on each of them instead of sent for ever."""
@@ -178,10 +201,12 @@ class Publisher:
                         gateway.dirty.pop(key, None)
                 if access is self._access:
                     gateway.access_dirty = False
+                acked = [key for key in keys if _has_acked(gateway, key)]
+                for key in acked:
+                    del gateway.pending[key]
+                self._on_acked(acked)
             case NeedsFull():
-                gateway.base = result.version
-                gateway.dirty = dict.fromkeys(self._routes)
-                gateway.access_dirty = True
+                self._tell_all(gateway, result.version)
             case Superseded():
                 raise NotLeader(f"gateway {host} has seen epoch {result.epoch}", epoch=self._epoch, seen=result.epoch)
             case Inconsistent():

@@ -59,14 +59,20 @@ class WorkQueue:
     async def take(self) -> str:
         """The next key, as soon as there is one. `done` must follow."""
         while True:
-            self._ring()
-            key = self._pop()
+            key = self.next()
             if key is not None:
-                self._due.pop(key, None)
-                self._busy.add(key)
                 return key
             self._wake.clear()
             await self._sleep()
+
+    def next(self) -> str | None:
+        """The next key, or None when nothing is to be looked at now. `done` must follow a key."""
+        self._ring()
+        key = self._pop()
+        if key is not None:
+            self._due.pop(key, None)
+            self._busy.add(key)
+        return key
 
     def done(self, key: str) -> None:
         """key has been looked at."""
@@ -74,6 +80,11 @@ class WorkQueue:
         if key in self._again:
             self._again.discard(key)
             self.hint(key)
+
+    @property
+    def next_at(self) -> datetime | None:
+        """When the next key is due by the clock; None when none is."""
+        return min(self._due.values(), default=None)
 
     @property
     def is_idle(self) -> bool:

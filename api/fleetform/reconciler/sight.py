@@ -90,6 +90,12 @@ class Sight:
             host.replicas[replica.replica_id] = replica
             host.noted.add(replica.replica_id)
 
+    def forget(self, name: str, replica_id: str) -> None:
+        """The host has dropped the replica's record."""
+        host = self.hosts.get(name)
+        if host is not None:
+            host.replicas.pop(replica_id, None)
+
     def is_reachable(self, name: str) -> bool:
         host = self.hosts.get(name)
         return host is not None and host.reachable

@@ -1,0 +1,37 @@
+"""Replicas on their way out: in which order they go, and by whose word they are over."""
+
+import msgspec
+
+from fleetform.domain.protocol import HostReplica, HostReplicaState
+from fleetform.domain.replica import ReplicaPhase, Unix
+from fleetform.planner import plan
+from fleetform.planner.model import Drop, Move, Stop
+from tests.builders import effective_endpoint
+from tests.planner.world import World
+
+
+def test_a_replica_that_is_being_placed_leaves_by_the_word_of_its_host() -> None:
+    world = World()
+    world.step()
+    world.rows = {i: msgspec.structs.replace(r, phase=ReplicaPhase.PLACING) for i, r in world.rows.items()}
+    world.seen.clear()
+    world.deleting = True
+    made = plan(world.desired, world.observed, world.now)
+    stops = [action.command.replica_id for action in made.actions if isinstance(action, Stop)]
+    assert stops == list(world.rows), "a start may have been sent and not been answered"
+    assert not any(isinstance(action, Drop) for action in made.actions)
+    world.settle()
+    assert world.buried
+
+
+def test_a_replica_that_the_proxies_may_use_already_is_the_last_to_leave() -> None:
+    world = World(effective_endpoint(replicas=2))
+    world.step()
+    first, second = world.born
+    world.seen[first] = HostReplica(replica_id=first, state=HostReplicaState.SERVING, seq=1, address=Unix(path=f"/run/{first}.sock"))
+    world.seen[second] = HostReplica(replica_id=second, state=HostReplicaState.FETCHING, seq=1)
+    world.put(effective_endpoint({"v1": 50, "v2": 50}, replicas=2))
+    made = plan(world.desired, world.observed, world.now)
+    assert made.rollout is not None
+    assert sum(made.rollout.old.values()) == 100, "it counts as the incumbent, though it is not recorded as ready yet"
+    assert first not in [action.replica.replica_id for action in made.actions if isinstance(action, Move) and action.replica.stop_requested]
