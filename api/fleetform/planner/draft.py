@@ -13,6 +13,7 @@ from fleetform.domain.replica import Replica
 from fleetform.domain.rollout import Rollout, RolloutState
 from fleetform.domain.scaling import ScalingDecision
 from fleetform.planner.model import Blocked, BlockReason, Observed, Reserve, SeenReplica
+from fleetform.planner.starts import limit_s
 
 FETCH_BYTES_PER_S = 20 * 1024 * 1024
 """The slowest transfer that still counts as progress, for the deadline of a start."""
@@ -74,7 +75,7 @@ class Draft(Record, frozen=True, kw_only=True):
 
     def start_limit_s(self, track: str) -> int:
         """How long a start of the track may take: the engine, and the transfer of its artifact while the track is known."""
-        engine_s = self.observed.start_timeout_s
+        engine_s = limit_s(self.observed.start_times.get(track), self.observed.start_timeout_s)
         if self.state is None or track not in self.state.tracks:
             return engine_s
         return engine_s + self.state.tracks[track].manifest.size_bytes // FETCH_BYTES_PER_S

@@ -25,7 +25,7 @@ from fleetform.domain.protocol import (
     StopReplica,
     VerifyArtifact,
 )
-from fleetform.domain.replica import FailureReason
+from fleetform.domain.replica import FailureReason, Replica
 from fleetform.drivers.base import Members, Pending, Refused
 from fleetform.errors import AppError, NotLeader, TemporaryError
 from fleetform.planner import gate, plan
@@ -53,11 +53,13 @@ from fleetform.reconciler.outcome import Done, InProgress, Outcome
 from fleetform.reconciler.publisher import Publisher
 from fleetform.reconciler.scaling import Scaler
 from fleetform.reconciler.sight import Sight
+from fleetform.reconciler.starts import Starts
 from fleetform.reconciler.wearing import Wearing
 from fleetform.steps import Step, step
 from fleetform.store import fleet, recording
 from fleetform.store.fleet import EndpointFacts
 from fleetform.store.recording import Changes, NewReplica
+from fleetform.store.starts import Started
 
 log = structlog.get_logger(__name__)
 
@@ -85,6 +87,7 @@ class EndpointLoop:
         self._publisher = publisher
         self._scaler = scaler
         self._wearing = wearing
+        self._starts = Starts()
         self.owners: dict[str, str] = {}
         self.keys: dict[str, str] = {}
         self.hungry: set[str] = set()
@@ -95,6 +98,7 @@ class EndpointLoop:
         if facts is None:
             return Done()
         self._remember(facts)
+        facts = msgspec.structs.replace(facts, start_times=await self._starts.of(facts))
         made = await self._planned(facts)
         made, waits_s = await self._granted(made)
         released = await self._record(facts, made)
@@ -191,6 +195,7 @@ class EndpointLoop:
             for item in new.reserved:
                 await self._deps.driver.release(item.replica.replica_id)
             raise
+        self._starts.learn(new.started)
         for item in new.reserved:
             self.owners[item.replica.replica_id] = facts.desired.uid
         for replica_id in new.dropped:
@@ -331,7 +336,25 @@ def changes_of(facts: EndpointFacts, made: Plan) -> Changes | None:
         next_at=made.next_at,
         tombstone=tombstone,
         records=made.records,
+        started=_started(facts, moved),
     )
+
+
+def _started(facts: EndpointFacts, moved: list[Replica]) -> tuple[Started, ...]:
+    """What the starts took of those that become ready with this write."""
+    before = {item.replica.replica_id: item for item in facts.replicas}
+    found = []
+    for replica in moved:
+        item, version = before.get(replica.replica_id), facts.desired.versions.get(replica.model_version)
+        if replica.ready_at is None or item is None or item.replica.ready_at is not None or not item.holds or version is None:
+            continue
+        seconds = (replica.ready_at - replica.created_at).total_seconds()
+        found.append(
+            Started(
+                version_uid=version.uid, model_version=replica.model_version, instance_type=item.instance_type, seconds=max(0.0, seconds)
+            )
+        )
+    return tuple(found)
 
 
 def _seen_by(command: Command, result: CommandResult) -> HostReplica | None:

@@ -18,9 +18,10 @@ from fleetform.domain.rollout import Rollout, RolloutState
 from fleetform.domain.scaling import ScalingDecision
 from fleetform.errors import TemporaryError
 from fleetform.steps import Step
-from fleetform.store import changes, endpoints, lease, models, quotas, rollouts
+from fleetform.store import changes, endpoints, lease, models, quotas, rollouts, starts
 from fleetform.store.database import decode, encode, rows, transaction
 from fleetform.store.fleet import EndpointFacts
+from fleetform.store.starts import Started
 
 
 class Overtaken(TemporaryError):
@@ -42,6 +43,7 @@ class Changes(Record, frozen=True, kw_only=True):
 
     holds: uids of the model versions in use; those that the spec does not name are held for the bake.
     tombstone: nothing is left of it but its row and its events. records: rollouts of which something new is to be told.
+    started: what the starts took of the replicas that have become ready.
     """
 
     reserved: tuple[NewReplica, ...] = ()
@@ -57,6 +59,7 @@ class Changes(Record, frozen=True, kw_only=True):
     tombstone: bool = False
     scaling: ScalingDecision | None = None
     records: tuple[Rollout, ...] = ()
+    started: tuple[Started, ...] = ()
 
 
 async def record(facts: EndpointFacts, new: Changes, shard: str, epoch: int, now: datetime) -> None:
@@ -72,6 +75,7 @@ async def record(facts: EndpointFacts, new: Changes, shard: str, epoch: int, now
             await _write_endpoint(facts, new, now)
             await _reserve(facts, new.reserved)
             await _write_replicas(new)
+            await starts.write(new.started, now)
             await _hold(desired.uid, new.holds)
             await rollouts.write(desired.uid, () if new.tombstone else new.records)
             await _write_events(desired.uid, desired.project, desired.generation, new.events, now)
