@@ -4,13 +4,13 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetform.domain.endpoint import EffectiveEndpoint
+from fleetform.domain.endpoint import EffectiveEndpoint, EffectiveSlo
 from fleetform.domain.machine import HostCapacity
 from fleetform.domain.replica import FailureReason, ReplicaPhase
 from fleetform.gateway.snapshot import problems
 from fleetform.planner import plan
 from fleetform.planner.model import Forget, Plan, Reserve, Start, Stop
-from tests.builders import CPU_SHAPE, GPU_SHAPE, a_host, effective_endpoint
+from tests.builders import CPU_SHAPE, GPU_SHAPE, a_host, a_window, effective_endpoint
 from tests.planner.world import World
 
 VARIANTS = ("v1", "v2", "v3")
@@ -36,6 +36,8 @@ def wishes(draw: st.DrawFn, least: int = 1) -> EffectiveEndpoint:
         steps=draw(st.sampled_from([(100,), (1, 50, 100), (10, 100)])),
         step_hold_s=draw(st.sampled_from([0, 60])),
         bake_s=draw(st.sampled_from([0, 600])),
+        strategy=draw(st.sampled_from(["surge", "surge", "swap"])),
+        slo=draw(st.sampled_from([None, EffectiveSlo(error_rate=0.01, ttft_p95_ms=300)])),
     )
     return msgspec.structs.replace(found, max_replicas=max(1, found.max_replicas + draw(st.integers(0, 3))))
 
@@ -48,7 +50,13 @@ def worlds(draw: st.DrawFn, least: int = 1) -> World:
     return world
 
 
-EVENTS = st.sampled_from(["put", "scale", "scale", "crash", "break", "mend", "away", "back", "deaf", "hear", "wait", "wait long", "delete"])
+figures = st.dictionaries(
+    st.sampled_from(VARIANTS),
+    st.builds(a_window, st.just(""), st.sampled_from([0, 5, 200]), st.sampled_from([0, 0, 100]), ttft_ms=st.sampled_from([100, 100, 900])),
+)
+EVENTS = st.sampled_from(
+    ["put", "scale", "scale", "crash", "break", "mend", "away", "back", "deaf", "hear", "wait", "wait long", "measure", "delete"]
+)
 
 
 def happen(world: World, event: str, data: st.DataObject) -> None:
@@ -71,6 +79,8 @@ def happen(world: World, event: str, data: st.DataObject) -> None:
         world.deaf = event == "deaf"
     elif event in ("wait", "wait long"):
         world.pass_time(5 if event == "wait" else 700)
+    elif event == "measure":
+        world.measured = data.draw(figures)
     elif event == "delete":
         world.deleting = True
 
@@ -107,6 +117,7 @@ def test_every_plan_keeps_the_rules_and_the_healed_world_comes_to_rest(world: Wo
     world.broken.clear()
     world.away.clear()
     world.deaf = False
+    world.measured = {}
     for _ in range(12):
         for made in () if world.buried else world.settle(ROUNDS):
             check(world, made)
@@ -137,7 +148,8 @@ def test_a_rollout_never_has_fewer_ready_replicas_than_before(
         return
     floor = world.effective.min_replicas
     for wish in (second, third):
-        world.put(msgspec.structs.replace(wish, min_replicas=floor))
+        world.measured = data.draw(figures)
+        world.put(msgspec.structs.replace(wish, strategy="surge", min_replicas=floor))
         for _ in range(data.draw(st.integers(1, 25))):
             world.step()
             world.pass_time(61)
