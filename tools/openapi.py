@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from fleetform import credentials, settings
+from fleetform.domain.load import HostLoad
 from fleetform.domain.protocol import LogText
 from fleetform.errors import NotFound
 from fleetform.routes.application import create_app
@@ -33,12 +34,19 @@ class NoLogs:
         raise NotFound(f"no log of {replica_id}")
 
 
+class NoLoads:
+    """Nothing is measured here."""
+
+    async def read(self) -> tuple[HostLoad, ...]:
+        return ()
+
+
 def text() -> str:
     """openapi.yaml as it must be."""
     with tempfile.TemporaryDirectory() as home:
         loaded = settings.load({"FLEETFORM_HOME": home})
         key = credentials.load_or_create(loaded.signing_key)
-        deps = Dependencies(settings=loaded, key=key, logs=NoLogs(), waker=Waker(), now=lambda: datetime.now(UTC))
+        deps = Dependencies(settings=loaded, key=key, logs=NoLogs(), loads=NoLoads(), waker=Waker(), now=lambda: datetime.now(UTC))
         drawn = document(create_app(deps))
     return HEAD + yaml.dump(drawn, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
 

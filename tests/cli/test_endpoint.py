@@ -53,6 +53,48 @@ def test_create_with_everything(shell: Shell) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        ("office: 0 9 * * SUN-THU for 8h", {"cron": "0 9 * * SUN-THU", "duration_s": 28800}),
+        (
+            "office: 0 9 * * SUN-THU for 8h in Asia/Dhaka, min 2, max 10",
+            {"cron": "0 9 * * SUN-THU", "duration_s": 28800, "timezone": "Asia/Dhaka", "min_replicas": 2, "max_replicas": 10},
+        ),
+        ("office:*/5 * * * * for 90s min 0", {"cron": "*/5 * * * *", "duration_s": 90, "min_replicas": 0}),
+        ("office: nonsense for 1m in Mars, max 1", {"cron": "nonsense", "duration_s": 60, "timezone": "Mars", "max_replicas": 1}),
+    ],
+)
+def test_a_schedule_is_typed_as_it_is_said(shell: Shell, text: str, fields: dict[str, object]) -> None:
+    shell.api.on("PUT", PATH, (201, bodies.endpoint()))
+    shell("endpoint", "create", "--name", "prod", "--model", "m:v1", "--instance-type", "t", "--min-replicas", "0", "--schedule", text)
+    assert shell.api.body()["spec"]["scaling"] == {"min_replicas": 0, "schedule": {"office": fields}}
+
+
+@pytest.mark.parametrize(
+    "text", ["0 9 * * *", "office 0 9 * * * for 8h", "office: 0 9 * * *", "office: for 8h", "office: 0 9 * * * for long"]
+)
+def test_a_schedule_of_another_form_is_a_usage_error(shell: Shell, text: str) -> None:
+    words = ("--name", "prod", "--model", "m:v1", "--instance-type", "t")
+    assert "--schedule" in shell("endpoint", "create", *words, "--schedule", text, status=2).stderr
+
+
+def test_schedules_are_replaced_together_or_removed(shell: Shell) -> None:
+    old = bodies.endpoint()
+    old["spec"]["scaling"] = {"min_replicas": 2, "schedule": {"day": {"cron": "0 9 * * *", "duration_s": 60, "min_replicas": 3}}}
+    for words, schedule in (
+        (("--schedule", "night: 0 22 * * * for 1h, max 2"), {"night": {"cron": "0 22 * * *", "duration_s": 3600, "max_replicas": 2}}),
+        (("--no-schedule",), None),
+    ):
+        shell.api.on("GET", PATH, tagged(old, '"1-0"'))
+        shell.api.on("PUT", PATH, (200, bodies.endpoint()))
+        shell("endpoint", "update", "--name", "prod", *words)
+        scaling = shell.api.body()["spec"]["scaling"]
+        assert scaling == {"min_replicas": 2} | ({} if schedule is None else {"schedule": schedule})
+    stderr = shell("endpoint", "update", "--name", "prod", "--no-schedule", "--schedule", "a: 0 1 * * * for 1h", status=2).stderr
+    assert "do not go together" in stderr
+
+
 def test_create_does_not_replace(shell: Shell) -> None:
     shell.api.on("PUT", PATH, (412, problem(412, "stale", "endpoint 'prod' exists")))
     stderr = shell("endpoint", "create", "--name", "prod", "--model", "m:v1", "--instance-type", "t", status=1).stderr
@@ -191,3 +233,47 @@ def test_delete_and_wait(shell: Shell) -> None:
 def test_events(shell: Shell) -> None:
     shell.api.on("GET", f"{PATH}/events", (200, bodies.page(bodies.event())))
     assert "ReplicaReady\t1\t\treplica r-1 is ready" in shell("endpoint", "events", "prod").stdout
+
+
+@pytest.mark.parametrize(
+    ("more_above", "fewer_below", "hold_s", "replicas", "lines"),
+    [
+        (
+            19.04,
+            12.29,
+            300.0,
+            3,
+            (
+                "more when\tmore than 19.0 requests are under way or held, on average over 60 s or over 6 s",
+                "fewer when\tfewer than 12.3 are under way or held for 5m",
+            ),
+        ),
+        (None, None, 0.0, 2, ("more when\tmax_replicas is raised: no load", "fewer when\tmin_replicas is lowered: no load")),
+        (4.5, 0.0, 0.0, 1, ("fewer when\tno request comes for 5m (idle_s)",)),
+        (0.0, None, 0.0, 0, ("why so many\t0 replicas for ", "more when\tany request comes")),
+    ],
+)
+def test_get_says_why_there_are_so_many_and_what_would_change_that(
+    shell: Shell, more_above: float | None, fewer_below: float | None, hold_s: float, replicas: int, lines: tuple[str, ...]
+) -> None:
+    load = {"at": bodies.AT, "since": bodies.AT, "stable": 16.04, "burst": 2.0, "queued": 1, "idle_s": 0.0}
+    decision = {
+        "replicas": replicas,
+        "at": bodies.AT,
+        "reason": "Concurrency",
+        "message": "16.0 requests need room for 24.0",
+        "load": {**load, "tokens_in_use": None, "tokens_waiting": None, "token_capacity": None},
+        "more_above": more_above,
+        "fewer_below": fewer_below,
+        "hold_s": hold_s,
+        "before": None,
+    }
+    endpoint = bodies.endpoint()
+    endpoint["status"]["scaling"] = decision
+    day = {"cron": "0 9 * * *", "duration_s": 28800, "timezone": "Asia/Dhaka", "min_replicas": 2, "max_replicas": None}
+    endpoint["status"]["effective"]["schedule"] = {"day": day}
+    shell.api.on("GET", PATH, (200, endpoint))
+    stdout = shell("endpoint", "get", "prod").stdout
+    for line in (*lines, "load then\t16.0 over 60 s, 2.0 over 6 s, 1 held", "schedule day\tmin 2 for 8h from 0 9 * * * (Asia/Dhaka)"):
+        assert f"\n{line}" in stdout
+    assert "16.0 requests need room for 24.0" in stdout

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from fleetform.cli import rollout
+from fleetform.cli import rollout, scaling
 from fleetform.cli.context import Session, verb
 from fleetform.cli.endpoint_spec import FIELDS, SCALAR_OPTIONS, SPLIT_OPTION, changed, created
 from fleetform.cli.options import MODEL_REF, PAIR, SECONDS
@@ -51,11 +51,13 @@ def create(session: Session, name: str, wait: bool, wait_timeout: int, **options
     click.option("--name", required=True, help="The endpoint's name."),
     SPLIT_OPTION,
     click.option("--instance-type", help="The shape of each replica."),
+    click.option("--no-schedule", is_flag=True, help="Remove every schedule."),
     click.option("--remove-variant", "removed", multiple=True, help="A variant without traffic to take out. Repeat for several."),
     *SCALAR_OPTIONS,
     *WAIT_OPTIONS,
     examples=(
         "endpoint update --name acme-summarize-prod --target-concurrency 6",
+        "endpoint update --name acme-summarize-prod --min-replicas 0 --max-replicas 4 --idle 60s",
         "endpoint update --name acme-summarize-prod --traffic-split 'v1.4=90,v1.5=10' --wait",
     ),
     fields=FIELDS,
@@ -107,6 +109,7 @@ def _facts(found: types.Endpoint) -> list[tuple[str, object]]:
         ("model", status.model),
         ("instance type", found.spec.instance_type),
         ("replicas ready", _replicas(found)),
+        *scaling.facts(found),
         ("wanted traffic", _split(found)),
         ("live traffic", [f"{name}={v.weight}" for name, v in status.live.variants.items()] if status.live else None),
         ("generation", f"{found.metadata.generation} (seen: {status.observed_generation})"),

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from fleetform.cli.options import PAIR, SECONDS, SPLIT, STEPS
+from fleetform.cli.options import PAIR, SCHEDULE, SECONDS, SPLIT, STEPS
 from fleetform_sdk import with_split
 
 PATHS: dict[str, tuple[str, ...]] = {
@@ -16,6 +16,7 @@ PATHS: dict[str, tuple[str, ...]] = {
     "max_replicas": ("scaling", "max_replicas"),
     "target_concurrency": ("scaling", "target_concurrency"),
     "idle_s": ("scaling", "idle_s"),
+    "schedules": ("scaling", "schedule"),
     "request_timeout_s": ("request_timeout_s",),
     "max_requests_per_replica": ("max_requests_per_replica",),
     "strategy": ("rollout", "strategy"),
@@ -36,6 +37,7 @@ FLAGS = {
     "type_": "--type",
     "request_timeout_s": "--timeout",
     "idle_s": "--idle",
+    "schedules": "--schedule",
     "step_hold_s": "--step-hold",
     "bake_s": "--bake",
     "labels": "--label",
@@ -54,11 +56,18 @@ SPLIT_OPTION = click.option(
 )
 SCALAR_OPTIONS = (
     click.option("--type", "type_", help="realtime (default) or streaming."),
-    click.option("--mode", help="dedicated (default)."),
-    click.option("--min-replicas", type=int, help="Replicas that always run. Default: 1."),
-    click.option("--max-replicas", type=int, help="Replicas at most. Default: the minimum."),
+    click.option("--mode", help="dedicated (default), or serverless: no replica while nobody asks."),
+    click.option("--min-replicas", type=int, help="Replicas at least; 0: none while nobody asks. Default: 1."),
+    click.option("--max-replicas", type=int, help="Replicas at most, under load. Default: the minimum."),
     click.option("--target-concurrency", type=int, help="Requests in flight that one replica should have. Default: 8."),
-    click.option("--idle", "idle_s", type=SECONDS, help="How long without a request counts as idle. Default: 300s."),
+    click.option("--idle", "idle_s", type=SECONDS, help="How long without a request until no replica is left. Default: 300s."),
+    click.option(
+        "--schedule",
+        "schedules",
+        type=SCHEDULE,
+        multiple=True,
+        help="Other bounds at certain times: 'office: 0 9 * * SUN-THU for 8h in Asia/Dhaka, min 2, max 10'. Repeat for several.",
+    ),
     click.option("--timeout", "request_timeout_s", type=SECONDS, help="The longest a request may take. Default: 300s."),
     click.option("--max-requests-per-replica", type=int, help="Requests after which a replica is replaced."),
     click.option("--strategy", help="surge (default), or swap: where there is no room for new replicas beside the old, these make it."),
@@ -85,28 +94,33 @@ def created(model: tuple[str, str], engine_args: tuple[tuple[str, str], ...] = (
 
 
 def changed(
-    split: Mapping[str, int] | None = None, removed: tuple[str, ...] = (), **options: Any
+    split: Mapping[str, int] | None = None, removed: tuple[str, ...] = (), no_schedule: bool = False, **options: Any
 ) -> Callable[[dict[str, Any]], dict[str, Any]] | None:
     """The change that the options ask for, or None when they ask for none."""
     typed = _typed(options)
-    if split is None and not removed and not typed:
+    if split is None and not removed and not no_schedule and not typed:
         return None
+    if no_schedule and "schedules" in typed:
+        raise click.UsageError("--schedule and --no-schedule do not go together: --schedule replaces all schedules there were")
 
     def change(spec: dict[str, Any]) -> dict[str, Any]:
         if split is not None:
             spec = with_split(spec, split)
         for name in removed:
             _remove(spec["variants"], name)
+        if no_schedule:
+            spec.get("scaling", {}).pop("schedule", None)
         return _with(spec, typed)
 
     return change
 
 
 def _typed(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that were typed, labels as a map."""
+    """The options that were typed; those that may be repeated as a map, which replaces the one there was."""
     typed = {name: value for name, value in options.items() if value is not None and value != ()}
-    if "labels" in typed:
-        typed["labels"] = dict(typed["labels"])
+    for name in ("labels", "schedules"):
+        if name in typed:
+            typed[name] = dict(typed[name])
     return typed
 
 

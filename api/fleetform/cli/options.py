@@ -1,5 +1,6 @@
 """Types of options: durations, splits, key=value pairs, references."""
 
+import re
 from typing import Any
 
 import click
@@ -98,7 +99,31 @@ class Steps(click.ParamType[list[int]]):
         return [int(part) for part in parts]
 
 
-SECONDS, DAYS, SPLIT, PAIR, MODEL_REF, STEPS = Seconds(), Days(), Split(), Pair(), ModelRef(), Steps()
+class Schedule(click.ParamType[tuple[str, dict[str, Any]]]):
+    """`office: 0 9 * * SUN-THU for 8h in Asia/Dhaka, min 2, max 10`: bounds of the replica count at certain times."""
+
+    name = "schedule"
+    _FORM = re.compile(
+        r"(?P<name>[^:\s]+):\s*(?P<cron>\S.*?)\s+for\s+(?P<duration>[^\s,]+)(?:\s+in\s+(?P<timezone>[^\s,]+))?"
+        r"(?:,?\s+min\s+(?P<least>\d+))?(?:,?\s+max\s+(?P<most>\d+))?"
+    )
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, dict[str, Any]]:
+        """Name and fields; a usage error when it is not of this form. What cron and zone mean is the API's to check."""
+        if isinstance(value, tuple):
+            return value
+        found = self._FORM.fullmatch(value.strip())
+        if found is None:
+            example = "office: 0 9 * * SUN-THU for 8h in Asia/Dhaka, min 2, max 10"
+            self.fail(f"{value!r} is not of the form 'NAME: CRON for DURATION in ZONE, min N, max N'; write it as '{example}'", param, ctx)
+        fields: dict[str, Any] = {"cron": found["cron"], "duration_s": Seconds().convert(found["duration"], param, ctx)}
+        fields |= {} if found["timezone"] is None else {"timezone": found["timezone"]}
+        fields |= {} if found["least"] is None else {"min_replicas": int(found["least"])}
+        fields |= {} if found["most"] is None else {"max_replicas": int(found["most"])}
+        return found["name"], fields
+
+
+SECONDS, DAYS, SPLIT, PAIR, MODEL_REF, STEPS, SCHEDULE = Seconds(), Days(), Split(), Pair(), ModelRef(), Steps(), Schedule()
 
 
 def given(**values: Any) -> dict[str, Any]:

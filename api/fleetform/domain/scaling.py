@@ -45,6 +45,7 @@ class ScalingReason(StrEnum):
 class ScalingDecision(Record, frozen=True, kw_only=True):
     """How many replicas, since when, and why. message: a sentence with the figures. more_above, fewer_below: the load (requests under way
     or held) beyond which it would be another count; None: no load would change it.
+    hold_s: how long the load must be below; 0: goes by idle_s.
     """
 
     replicas: int
@@ -55,3 +56,4 @@ class ScalingDecision(Record, frozen=True, kw_only=True):
     load: LoadSample | None = None
     more_above: float | None = None
     fewer_below: float | None = None
+    hold_s: float = 0.0

@@ -90,6 +90,7 @@ def desired_replicas(
         load=load,
         more_above=more_above,
         fewer_below=fewer_below,
+        hold_s=policy.hold_s if fewer_below else 0.0,
     )
     return decision, memory
 

@@ -51,7 +51,9 @@ def chosen(
     policy = policy_of(effective, state, start_times, bounds_at(effective, now))
     if recorded is None:
         return _first(policy, now)
-    found = recorded if newer is None or newer.at < recorded.at else newer
+    found = recorded
+    if newer is not None and (newer.at > recorded.at or (newer.at == recorded.at and newer.replicas != recorded.replicas)):
+        found = newer
     if not state.settled and found.replicas < recorded.replicas:
         found = recorded
     count = min(max(found.replicas, policy.least), policy.most)
@@ -89,7 +91,15 @@ def _bounded(policy: Policy, found: ScalingDecision, count: int, before: int, no
 
 def _decision(policy: Policy, count: int, reason: ScalingReason, message: str, now: datetime) -> ScalingDecision:
     more_above, fewer_below = edges(policy, count)
-    return ScalingDecision(replicas=count, at=now, reason=reason, message=message, more_above=more_above, fewer_below=fewer_below)
+    return ScalingDecision(
+        replicas=count,
+        at=now,
+        reason=reason,
+        message=message,
+        more_above=more_above,
+        fewer_below=fewer_below,
+        hold_s=policy.hold_s if fewer_below else 0.0,
+    )
 
 
 def told(before: ScalingDecision | None, after: ScalingDecision | None) -> tuple[NewEvent, ...]:

@@ -593,6 +593,7 @@ class ScalingDecision(Struct, kw_only=True):
     """
     How many replicas, since when, and why. message: a sentence with the figures. more_above, fewer_below: the load (requests under way
     or held) beyond which it would be another count; None: no load would change it.
+    hold_s: how long the load must be below; 0: goes by idle_s.
     """
 
     replicas: int
@@ -603,6 +604,7 @@ class ScalingDecision(Struct, kw_only=True):
     load: LoadSample | None
     more_above: float | None
     fewer_below: float | None
+    hold_s: float
 
 
 class ScalingSpec(Struct, kw_only=True):

@@ -723,10 +723,12 @@ type RolloutSpec struct {
 
 // ScalingDecision How many replicas, since when, and why. message: a sentence with the figures. more_above, fewer_below: the load (requests under way
 // or held) beyond which it would be another count; None: no load would change it.
+// hold_s: how long the load must be below; 0: goes by idle_s.
 type ScalingDecision struct {
 	At         string      `json:"at"`
 	Before     *int64      `json:"before"`
 	FewerBelow *float64    `json:"fewer_below"`
+	HoldS      float64     `json:"hold_s"`
 	Load       *LoadSample `json:"load"`
 	Message    string      `json:"message"`
 	MoreAbove  *float64    `json:"more_above"`
