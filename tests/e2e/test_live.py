@@ -5,9 +5,10 @@ Everything is typed as a user types it: the command line, and the OpenAI SDK thr
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from openai import APIStatusError, AuthenticationError, NotFoundError
+from openai import APIStatusError, AuthenticationError, NotFoundError, Stream
 
 from tests.e2e.shop import PROJECT, Shop
 from tests.harness.load import Load
@@ -96,3 +97,31 @@ def test_a_pickle_and_an_artifact_elsewhere_are_refused(shop: Shop) -> None:
     source = ("--artifact", "file:///etc/", "--framework", "pytorch", "--runtime", "cpu")
     told = shop.run("model", "register", "--project", PROJECT, "--name", "m", "--version", "outside", *source, fails=True)
     assert "--artifact" in told or "artifact" in told
+
+
+def test_the_replicas_of_an_endpoint_show_how_busy_they_are_also_after_proxy_and_worker_died(shop: Shop) -> None:
+    shop.create("busy", "v1")
+
+    def replica() -> dict[str, Any]:
+        (found,) = shop.stack.answer("replicas", "--endpoint", "busy", "--project", PROJECT)
+        return dict(found)
+
+    def under_way(count: int) -> None:
+        until(f"{count} under way", lambda: replica()["in_flight"] == count, timeout_s=15)
+
+    def hold() -> Stream[Any]:
+        body = {"stub_token_delay_s": 60}
+        return shop.client().chat.completions.create(model="busy", messages=[], max_tokens=2, stream=True, extra_body=body)
+
+    under_way(0)
+    with hold(), hold():
+        under_way(2)
+        for program in ("fleetform host worker", "_bin/envoy"):
+            shop.stack.kill(program)
+            until("the replica is seen again", lambda: replica()["in_flight"] is not None, timeout_s=30)
+    under_way(0)
+    until("its memory is known", lambda: replica()["memory_mib"], timeout_s=30)
+    found = replica()
+    assert (found["phase"], found["restarts"], found["kv_usage"]) == ("Ready", 0, None)
+    assert "Ready" in shop.run("replicas", "--endpoint", "busy", "--project", PROJECT)
+    shop.delete("busy")
