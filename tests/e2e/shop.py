@@ -64,6 +64,10 @@ class Shop:
     def get(self, name: str) -> dict[str, Any]:
         return dict(self.stack.answer("endpoint", "get", name, "--project", PROJECT))
 
+    def degraded(self, name: str) -> str:
+        """The reason of the endpoint's Degraded condition; `None` when it is not."""
+        return next(str(c["reason"]) for c in self.get(name)["status"]["conditions"] if c["type"] == "Degraded")
+
     def delete(self, name: str) -> None:
         self.run("endpoint", "delete", name, "--project", PROJECT, "--wait")
 

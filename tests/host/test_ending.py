@@ -117,6 +117,17 @@ def test_the_kernels_counter_is_read(tmp_path: Path, text: str, expected: int | 
     assert oom.kills((tmp_path / "missing", counter)) == expected
 
 
+def test_the_counter_of_the_root_of_all_groups_is_passed_over(tmp_path: Path) -> None:
+    """An engine that an operator has put into a group of its own is counted there, and on the machine, but not at the root."""
+    root, machine = tmp_path / "memory.oom_control", tmp_path / "machine" / "vmstat"
+    machine.parent.mkdir()
+    root.write_text("oom_kill 0\n")
+    machine.write_text("oom_kill 3\n")
+    assert oom.kills((root, machine)) == 0
+    (tmp_path / "release_agent").touch()
+    assert oom.kills((root, machine)) == 3
+
+
 def test_frames_of_tracebacks_do_not_push_out_what_was_said(tmp_path: Path) -> None:
     log = tmp_path / "log"
     frames = [

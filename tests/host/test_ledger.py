@@ -6,12 +6,8 @@ from pathlib import Path
 import pytest
 
 from fleetform.domain.protocol import HostReplicaState
-from fleetform.domain.replica import FailureReason
 from fleetform.errors import SetupError
-from fleetform.host import ending
 from fleetform.host.ledger import Ledger, discover, kind_of, parse_devices
-from tests.harness.waiting import until
-from tests.host.machine import Machine
 
 S = HostReplicaState
 ONE, TWO = "GPU-11111111-1111-1111-1111-111111111111", "GPU-22222222-2222-2222-2222-222222222222"
@@ -111,44 +107,6 @@ def test_mig_is_refused_with_the_remedy() -> None:
 )
 def test_a_product_name_becomes_a_kind(name: str, kind: str) -> None:
     assert kind_of(name) == kind
-
-
-def test_a_replica_waits_for_the_memory_of_its_device(machine: Machine, gpus: Gpus) -> None:
-    machine.variables["PATH"] = gpus.path
-    machine.start_worker()
-    machine.serving(devices=(ONE,))
-    gpus.say({ONE: 5_000, TWO: 23_900})
-    machine.stop_replica()
-    until("its engine has ended", lambda: "stub engine ends" in machine.log_lines())
-    assert machine.await_state(S.STOPPING).state is S.STOPPING
-    gpus.say({ONE: 23_900, TWO: 23_900})
-    assert machine.await_state(S.EXITED).failure is None
-
-
-def test_no_engine_is_started_on_a_device_that_somebody_holds(machine: Machine, gpus: Gpus) -> None:
-    machine.variables["PATH"] = gpus.path
-    machine.start_worker()
-    gpus.say({ONE: 5_000, TWO: 23_900}, apps=f"{ONE}, 4242\n")
-    machine.start_replica(devices=(ONE,))
-    refused = machine.await_state(S.EXITED)
-    assert refused.failure is FailureReason.LAUNCH_REFUSED
-    assert "4242" in refused.message
-
-
-@pytest.mark.anyio
-async def test_a_device_whose_memory_stays_away_is_not_offered_until_it_is_back(
-    gpus: Gpus, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ending, "MEMORY_BACK_WAIT_S", 0.1)
-    gpus.say({ONE: 5_000, TWO: 23_900})
-    said = await ending.memory_back(ledger, (ONE,))
-    assert said is not None
-    ledger.set_ill((ONE,))
-    assert [device.healthy for device in ledger.capacity.devices] == [False, True]
-    assert not await ledger.recover()
-    gpus.say({ONE: 23_900, TWO: 23_900})
-    assert await ledger.recover()
-    assert [device.healthy for device in ledger.capacity.devices] == [True, True]
 
 
 @pytest.mark.anyio
