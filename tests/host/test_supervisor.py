@@ -100,6 +100,46 @@ signal.pause()
     assert "its sockets were removed" not in machine.log.read_text()
 
 
+def test_a_changed_child_that_may_be_exchanged_is_started_beside_the_one_that_runs(machine: Machine) -> None:
+    """The next supervisor knows both; an orderly stop ends both; a successor that ends takes the retired one with it."""
+    epochs = machine.root / "epochs"
+
+    def write(sleep_s: int) -> None:
+        machine.write_child("exchanged", ["/bin/sh", "-c", f"echo {{epoch}} >> {epochs}; exec sleep {sleep_s}"], exchange=True)
+
+    write(600)
+    supervisor = machine.start_supervisor()
+    first = running(machine, "exchanged")
+    write(601)
+    processes.send(supervisor, signal.SIGHUP)
+    second = until("its successor runs", lambda: other(machine, "exchanged", first))
+    assert processes.alive(first)
+    machine.kill(supervisor)
+    supervisor = machine.start_supervisor()
+    assert running(machine, "exchanged") == second
+    machine.kill(second)
+    third = until("it is started anew", lambda: other(machine, "exchanged", second))
+    machine.await_end(first)
+    write(602)
+    processes.send(supervisor, signal.SIGHUP)
+    fourth = until("its successor runs", lambda: other(machine, "exchanged", third))
+    assert epochs.read_text().split() == ["0", "1", "0", "1"]
+    processes.send(supervisor, signal.SIGTERM)
+    for each in (third, fourth, supervisor):
+        machine.await_end(each)
+
+
+def test_a_child_changed_while_no_supervisor_ran_is_exchanged_by_the_next(machine: Machine) -> None:
+    machine.write_child("exchanged", [*SLEEP[:1], "600"], exchange=True)
+    supervisor = machine.start_supervisor()
+    first = running(machine, "exchanged")
+    machine.kill(supervisor)
+    machine.write_child("exchanged", [*SLEEP[:1], "601"], exchange=True)
+    machine.start_supervisor()
+    until("its successor runs", lambda: other(machine, "exchanged", first))
+    assert processes.alive(first)
+
+
 def test_an_orderly_stop_ends_all_children_in_falling_order(machine: Machine) -> None:
     for order, name in enumerate(("one", "two", "three")):
         machine.write_child(name, SLEEP, order=order)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from fleetform.errors import SetupError
-from fleetform.gateway.bootstrap import envoy_argv, write_bootstrap
-from fleetform.host import postgres, records
+from fleetform.gateway.bootstrap import exchangeable_envoy_argv, write_bootstrap
+from fleetform.host import postgres, records, undying
 from fleetform.host.engines import vllm
 from fleetform.host.engines.base import standing_environment
 from fleetform.host.layout import Layout
@@ -60,7 +60,7 @@ def specs(settings: Settings, environ: Mapping[str, str]) -> list[dict[str, Any]
     found = [
         _spec(settings, WORKER, 20, _fleetform("host", "worker"), {**ours, **machine}, stop_timeout_s=20, sockets=worker_sockets),
         _spec(settings, ACTIVATOR, 30, _fleetform("host", "activator"), ours, stop_timeout_s=10, sockets=[settings.activator_socket]),
-        _spec(settings, ENVOY, 40, tuple(envoy_argv(settings)), {}, stop_timeout_s=10, start_after=[str(settings.ads_socket)]),
+        _envoy(settings),
         server,
     ]
     if embedded:
@@ -89,6 +89,12 @@ def _zygote(settings: Settings, environ: Mapping[str, str]) -> dict[str, Any]:
         start_after=[str(served_mark(settings))],
         sockets=[settings.zygote_socket],
     )
+
+
+def _envoy(settings: Settings) -> dict[str, Any]:
+    argv = (sys.executable, "-I", "-S", undying.__file__, *exchangeable_envoy_argv(settings))
+    spec = _spec(settings, ENVOY, 40, argv, {}, stop_timeout_s=10, start_after=[str(settings.ads_socket)])
+    return {**spec, "exchange": True}
 
 
 def _postgres(settings: Settings) -> dict[str, Any]:

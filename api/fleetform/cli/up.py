@@ -15,7 +15,7 @@ from fleetform import credentials, settings
 from fleetform.cli import admin_token, environment_file, preflight, programs, supervision
 from fleetform.cli.down import stop_everything
 from fleetform.errors import SetupError
-from fleetform.host import postgres, processes
+from fleetform.host import postgres
 from fleetform.settings import Settings
 
 READY_TIMEOUT_S = 90.0
@@ -82,7 +82,7 @@ def start(ours: Settings) -> None:
     supervision.rescan_or_start(ours)
     # A program that still runs as it was would answer the questions of wait_ready, and then be restarted.
     supervision.wait_until(
-        lambda: not any(processes.alive(identity) for identity in outdated.values()),
+        lambda: not outdated.items() & preflight.running(ours.home).items(),
         READY_TIMEOUT_S,
         lambda: f"{', '.join(outdated)} did not end to be started anew: see {ours.home / 'logs' / 'supervisor.log'}",
     )

@@ -24,6 +24,7 @@ Json = dict[str, Any]
 _MIB = 1 << 20
 _LONGEST_SILENCE_S = 3660
 """A little more than the longest `request_timeout_s`, which the replica enforces."""
+_DRAIN_S = 60
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -54,7 +55,7 @@ def envoy_argv(settings: Settings, concurrency: int | None = None) -> list[str]:
         "--config-path",
         str(_bootstrap_path(settings)),
         "--reject-unknown-dynamic-fields",  # otherwise a misspelt field is accepted and ignored
-        # With hot restart Envoy asks the kernel for SIGTERM when its parent dies; ours must outlive the supervisor.
+        # With hot restart Envoy asks the kernel for SIGTERM when its parent dies; see host/undying.py.
         "--disable-hot-restart",
         "--file-flush-interval-msec",
         "200",
@@ -65,6 +66,18 @@ def envoy_argv(settings: Settings, concurrency: int | None = None) -> list[str]:
         "--component-log-level",
         "misc:error",  # a page of warnings at each start that a filter's schema may still change
     ]
+
+
+def exchangeable_envoy_argv(settings: Settings) -> list[str]:
+    """The same for a supervisor that starts a changed Envoy beside the one that runs, which hands its listener over: hot restart.
+
+    `{epoch}` stands for how many have gone before. The old one closes each connection behind its next answer, and ends when nothing that
+    was under way can still run.
+    """
+    words = [word for word in envoy_argv(settings) if word != "--disable-hot-restart"]
+    base_id = int(hashlib.sha256(str(settings.home).encode()).hexdigest()[:7], 16)
+    drain = ["--drain-strategy", "immediate", "--drain-time-s", str(_DRAIN_S), "--parent-shutdown-time-s", str(_LONGEST_SILENCE_S)]
+    return [*words, "--restart-epoch", "{epoch}", "--base-id", str(base_id), *drain]
 
 
 def _bootstrap_path(settings: Settings) -> Path:

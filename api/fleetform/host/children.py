@@ -18,7 +18,7 @@ STEADY_AFTER_S = 10.0
 
 
 class Spec(NamedTuple):
-    """One child, as its file says."""
+    """One child, as its file says. exchange: a changed one is started beside the one that runs, `{epoch}` of its argv counting them."""
 
     name: str
     argv: tuple[str, ...]
@@ -30,15 +30,21 @@ class Spec(NamedTuple):
     sockets: tuple[Path, ...]
     stop_signal: signal.Signals
     stop_timeout_s: float
+    exchange: bool = False
 
 
 class Child:
-    """One child: its spec, the process that is it now (None: not running), and when it may be started next (monotonic)."""
+    """One child: its spec, the process that it is now (None: not running), and when it may be started next (monotonic).
+
+    epoch: exchanges since it was started alone. retired: the process before the last exchange, while it finishes what it has.
+    """
 
     def __init__(self, spec: Spec, record: Path) -> None:
         self.spec = spec
         self.record = record
         self.identity: Identity | None = None
+        self.retired: Identity | None = None
+        self.epoch = 0
         self.started_at = 0.0
         self.back_off_s = 0.0
         self.next_start_at = 0.0
@@ -46,13 +52,17 @@ class Child:
         self.has_listened = False
 
     def adopt(self) -> None:
-        """Take the recorded process for ours, if it still runs. One whose spec changed while no supervisor ran is ended instead."""
+        """Take the recorded process for ours, if it still runs. One whose spec changed while no supervisor ran is ended or exchanged."""
         identity = recorded_identity(self.record)
         if identity is None or not processes.alive(identity):
             return
+        facts = records.read_json(self.record) or {}
         self._watch(identity)
-        if (records.read_json(self.record) or {}).get("spec") == _digest(self.spec):
+        self.epoch, self.retired = int(facts.get("epoch", 0)), _identity(facts.get("retired"))
+        if facts.get("spec") == _digest(self.spec):
             say(f"{self.spec.name}: adopted pid {identity.pid}")
+        elif self.spec.exchange and facts.get("exchange"):
+            self.exchange(self.spec)
         else:
             say(f"{self.spec.name}: pid {identity.pid} was started from another spec")
             self.stop()
@@ -66,7 +76,8 @@ class Child:
         for path in self.spec.sockets:
             path.unlink(missing_ok=True)
         try:
-            identity = launch(self.spec.argv, self.spec.env, self.spec.cwd, self.spec.log, self._write_record)
+            argv = [word.replace("{epoch}", str(self.epoch)) for word in self.spec.argv] if self.spec.exchange else self.spec.argv
+            identity = launch(argv, self.spec.env, self.spec.cwd, self.spec.log, self._write_record)
         except OSError as error:
             say(f"{self.spec.name}: cannot be started: {error}")
             self.note_end(time.monotonic())
@@ -74,9 +85,19 @@ class Child:
         self._watch(identity)
         say(f"{self.spec.name}: started pid {identity.pid}")
 
-    def ended(self, status: str) -> None:
-        """It ended by itself: to be started again after the back-off."""
+    def exchange(self, spec: Spec) -> None:
+        """Start it as spec says beside the process that runs, which gives its work over and ends by itself. One is retired at a time."""
+        self._end_retired()
+        say(f"{spec.name}: pid {self.identity.pid if self.identity else 0} is exchanged")
+        self.retired, self.spec, self.epoch = self.identity, spec, self.epoch + 1
         self._unwatch()
+        self.start()
+
+    def ended(self, status: str) -> None:
+        """It ended by itself: to be started again, alone, after the back-off."""
+        self._unwatch()
+        self._end_retired()
+        self.epoch = 0
         self.note_end(time.monotonic())
         say(f"{self.spec.name}: ended ({status}); starts again in {self.back_off_s:g} s")
 
@@ -86,7 +107,13 @@ class Child:
             in_time = processes.end_group(self.identity, self.spec.cwd, self.spec.stop_timeout_s, self.spec.stop_signal)
             say(f"{self.spec.name}: stopped" if in_time else f"{self.spec.name}: killed after {self.spec.stop_timeout_s:g} s")
         self._unwatch()
+        self._end_retired()
+        self.epoch = 0
         records.remove(self.record)
+
+    def may_be_exchanged(self, spec: Spec) -> bool:
+        """True when it runs, and what it is to become can be started beside it."""
+        return self.identity is not None and self.spec.exchange and spec.exchange
 
     def may_start(self, now: float) -> bool:
         """True when it is not running, its back-off is over and all it waits for is there."""
@@ -108,9 +135,15 @@ class Child:
 
     def _write_record(self, identity: Identity) -> None:
         spec = self.spec
+        exchanged = {"exchange": spec.exchange, "epoch": self.epoch, "retired": self.retired._asdict() if self.retired else None}
         how_to_stop = {"cwd": str(spec.cwd), "stop_signal": spec.stop_signal.name, "stop_timeout_s": spec.stop_timeout_s}
         facts = {"name": spec.name, "identity": identity._asdict(), "argv": list(spec.argv), "spec": _digest(spec)}
-        records.write_json(self.record, {**facts, **how_to_stop})
+        records.write_json(self.record, {**facts, **how_to_stop, **exchanged})
+
+    def _end_retired(self) -> None:
+        if self.retired is not None and processes.alive(self.retired):
+            processes.end_group(self.retired, self.spec.cwd, self.spec.stop_timeout_s, self.spec.stop_signal)
+        self.retired = None
 
     def _watch(self, identity: Identity) -> None:
         self.identity = identity
@@ -142,6 +175,7 @@ def read_spec(path: Path) -> Spec | None:
             sockets=tuple(map(Path, value.get("sockets", []))),
             stop_signal=signal.Signals[value.get("stop_signal", "SIGTERM")],
             stop_timeout_s=float(value.get("stop_timeout_s", 10)),
+            exchange=bool(value.get("exchange", False)),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         say(f"{path.name} describes no child: {error!r}")
@@ -150,9 +184,10 @@ def read_spec(path: Path) -> Spec | None:
 
 def end_unwanted(record: Path) -> None:
     """End the process that record names, as its record says, and drop the record: its file went while no supervisor ran."""
-    identity = recorded_identity(record)
-    if identity is not None and processes.alive(identity):
-        facts = records.read_json(record) or {}
+    facts = records.read_json(record) or {}
+    for identity in (_identity(facts.get("identity")), _identity(facts.get("retired"))):
+        if identity is None or not processes.alive(identity):
+            continue
         stop_signal, timeout_s = signal.Signals[facts.get("stop_signal", "SIGTERM")], float(facts.get("stop_timeout_s", 10))
         processes.end_group(identity, Path(facts.get("cwd", "/")), timeout_s, stop_signal)
         say(f"{record.stem}: pid {identity.pid} is not wanted any more; stopped")
@@ -166,10 +201,13 @@ def _digest(spec: Spec) -> str:
 
 def recorded_identity(path: Path) -> Identity | None:
     """The process that a record names, or None."""
-    value: dict[str, Any] = records.read_json(path) or {}
+    return _identity((records.read_json(path) or {}).get("identity"))
+
+
+def _identity(value: Any) -> Identity | None:
     try:
-        return Identity(**value["identity"])
-    except (KeyError, TypeError):
+        return Identity(**value)
+    except TypeError:
         return None
 
 

@@ -5,6 +5,7 @@ Standard library only, one thread. A child is a JSON file `host/children/<name>.
     {"name": "envoy", "order": 30, "argv": [...], "env": {...}, "cwd": "/…", "log": "/…/envoy.log",
      "start_after": ["/…/ads.sock"], "stop_signal": "SIGTERM", "stop_timeout_s": 10}
 
+With "exchange": true a changed spec starts the new process beside the old one, which must end by itself; `{epoch}` in argv counts them.
 env is the child's whole environment. start_after: paths that must exist first. Children start in growing order and stop in falling order.
 A spec that changed or vanished takes effect on SIGHUP: the child is restarted or stopped. SIGTERM stops all children and then us.
 
@@ -93,7 +94,12 @@ class Supervisor:
             elif path.stem in self.children:
                 found[path.stem] = self.children[path.stem].spec
         for name, child in list(self.children.items()):
-            if found.get(name) != child.spec:
+            spec = found.get(name)
+            if spec == child.spec:
+                continue
+            if spec is not None and child.may_be_exchanged(spec):
+                child.exchange(spec)
+            else:
                 child.stop()
                 del self.children[name]
         for name, spec in found.items():
