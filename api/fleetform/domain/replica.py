@@ -29,8 +29,23 @@ class Tls(Record, frozen=True, kw_only=True, tag="tls"):
     route_key: str
 
 
+START_PHASES: dict[str, str] = {
+    "place": "the server has reserved its place, and the host hears of it",
+    "fetch": "the artifact is copied to the host; already there, when it was fetched ahead or served before",
+    "verify": "every file is compared with the manifest",
+    "convert": "GGUF becomes safetensors, once per artifact",
+    "fork": "the zygote, which has imported the engine's software, forks the engine",
+    "launch": "the engine is started as a program of its own, where it cannot be forked",
+    "load": "weights, and what the engine prepares for its device, until its socket answers",
+    "warm-up": "what an engine does for the first time it does slowly: here, and not for the first client",
+    "canary": "one token, or one embedding, proves that it works",
+    "routed": "every proxy has acknowledged it: from here on it is Ready",
+}
+"""The phases of a start in their order, and what happens in each; those that a start does not need are left out of it."""
+
+
 class Phase(Record, frozen=True, kw_only=True):
-    """One phase of a start: fetch, verify, convert, launch, load, canary. ended_at None: running. done/total in bytes, if known."""
+    """One phase of a start, by its name in START_PHASES. ended_at None: running. done/total in bytes, if known."""
 
     name: str
     started_at: datetime

@@ -91,6 +91,15 @@ class StepOutcome(StrEnum):
     FAILED = "Failed"
 
 
+STEP_OUTCOMES: dict[StepOutcome, frozenset[StepOutcome]] = {
+    StepOutcome.RUNNING: frozenset({StepOutcome.PASSED, StepOutcome.NOT_JUDGED, StepOutcome.FAILED}),
+    StepOutcome.PASSED: frozenset(),
+    StepOutcome.NOT_JUDGED: frozenset(),
+    StepOutcome.FAILED: frozenset(),
+}
+"""What may become of a step's outcome: once it is told, it stays."""
+
+
 class RollbackReason(StrEnum):
     """Why a version that started well was turned back by a step's gate."""
 
@@ -120,6 +129,15 @@ class RolloutPhase(StrEnum):
     COMPLETED = "Completed"
     ROLLED_BACK = "RolledBack"
     SUPERSEDED = "Superseded"
+
+
+ROLLOUT_PHASES: dict[RolloutPhase, frozenset[RolloutPhase]] = {
+    RolloutPhase.RUNNING: frozenset({RolloutPhase.COMPLETED, RolloutPhase.ROLLED_BACK, RolloutPhase.SUPERSEDED}),
+    RolloutPhase.COMPLETED: frozenset(),
+    RolloutPhase.ROLLED_BACK: frozenset(),
+    RolloutPhase.SUPERSEDED: frozenset(),
+}
+"""How a rollout ends. An ended one is never taken up again: another generation has a rollout of its own."""
 
 
 class Rollout(Record, frozen=True, kw_only=True):

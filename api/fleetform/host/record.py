@@ -8,7 +8,7 @@ import structlog
 
 from fleetform.domain.base import Record
 from fleetform.domain.protocol import HostReplica, HostReplicaState, StartReplica
-from fleetform.domain.replica import Address, FailureReason, Phase, ProcessIdentity
+from fleetform.domain.replica import START_PHASES, Address, FailureReason, Phase, ProcessIdentity
 from fleetform.host import records
 from fleetform.host.layout import Layout
 from fleetform.host.processes import Identity
@@ -81,8 +81,10 @@ def domain_identity(identity: Identity) -> ProcessIdentity:
 def in_phase(phases: tuple[Phase, ...], name: str, now: datetime, done: int | None = None, total: int | None = None) -> tuple[Phase, ...]:
     """phases with the one called name running since now, and the one before it ended; each name stands once.
 
-    done says that this is progress: then a phase that is known already keeps its beginning.
+    done says that this is progress: then a phase that is known already keeps its beginning. A name that START_PHASES lacks is a bug.
     """
+    if name not in START_PHASES:
+        raise ValueError(f"a start has no phase {name!r}")
     known = next((phase for phase in phases if phase.name == name), None)
     started_at = known.started_at if known is not None and done is not None else now
     others = without_running(tuple(phase for phase in phases if phase is not known), now)
