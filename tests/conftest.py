@@ -18,6 +18,7 @@ from fleetform.store import database, migrations
 from tests.harness.waiting import until
 
 TEMPLATE = "template_fleetform"
+SEEDS = 2_000
 _GUARD = """
 import os, signal, subprocess, sys
 child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
@@ -26,6 +27,10 @@ child.send_signal(signal.SIGINT)
 child.wait()
 """
 """Starts its arguments as a child, and ends it when standard input closes: also when the test run is killed."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seeds", type=int, default=SEEDS, help="How many seeds of the simulation of the reconciler are run.")
 
 
 @pytest.fixture(scope="session")
