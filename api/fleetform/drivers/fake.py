@@ -30,7 +30,7 @@ from fleetform.drivers.base import Grant, Members, Refused
 from fleetform.drivers.pretended import Entry, Fault, Journal, Machine, Script, default_hosts, exited, next_step, verdict
 from fleetform.errors import HostUnreachable, NotLeader
 from fleetform.gateway import snapshot as snapshots
-from fleetform.gateway.snapshot import Applied, PublishResult, RoutingSnapshot, SnapshotUpdate
+from fleetform.gateway.snapshot import Applied, PublishResult, RoutingSnapshot, SnapshotUpdate, TrackRoute
 
 S = HostReplicaState
 
@@ -125,9 +125,25 @@ class FakeDriver:
         return self.measured.get(host, idle)
 
     async def windows(self, host: str, key: str, since: datetime) -> Windows:
-        """What `compared` says of that endpoint."""
+        """What `compared` says of that endpoint, or else the script of the versions that its route leads to."""
+        self._read_script()
+        found = self._reachable(host)
+        if key in self.compared:
+            return self.compared[key]
+        route = found.snapshot.routes.get(key)
+        tracks = {} if route is None else {track.track: self._version(track) for track in route.tracks}
+        told = tuple(self.script.figures[version].window(track) for track, version in tracks.items() if version in self.script.figures)
+        return Windows(since=since, until=datetime.now(UTC), tracks=told)
+
+    def _version(self, track: TrackRoute) -> str:
+        """The model version that the targets of a track run; empty without a target."""
+        entries = (found.entries.get(target.replica_id) for found in self._hosts.values() for target in track.targets)
+        return next((entry.model_version for entry in entries if entry is not None), "")
+
+    async def recent(self, host: str, window_s: float) -> dict[str, Windows]:
+        """What `compared` says of all."""
         self._reachable(host)
-        return self.compared.get(key, Windows(since=since, until=datetime.now(UTC)))
+        return dict(self.compared)
 
     async def replica(self, host: str, replica_id: str) -> HostReplica | None:
         entry = self._reachable(host).entries.get(replica_id)

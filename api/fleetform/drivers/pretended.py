@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from fleetform.domain.base import Record
+from fleetform.domain.load import Histogram, TrackWindow, cell_of
 from fleetform.domain.machine import Device, HostCapacity
 from fleetform.domain.model import Manifest, ManifestFile, ModelFormat, Task
 from fleetform.domain.protocol import (
@@ -41,10 +42,25 @@ class Fault(StrEnum):
     REFUSE = "refuse"
 
 
+class Figures(Record, frozen=True, kw_only=True):
+    """How the requests of one model version end whenever the gateway is asked: so many, of which so many fail, all as slow."""
+
+    requests: int = 0
+    errors: int = 0
+    aborts: int = 0
+    ttft_ms: float = 100.0
+
+    def window(self, track: str) -> TrackWindow:
+        """The same as a gateway tells it."""
+        times = Histogram(counts={cell_of(self.ttft_ms): self.requests} if self.requests else {})
+        return TrackWindow(track=track, requests=self.requests, errors=self.errors, aborts=self.aborts, ttft=times, latency=times)
+
+
 class Script(Record, frozen=True, kw_only=True):
     """What goes wrong. engines: model version → what its engines do. artifacts: location → why it is refused.
 
     lost: hosts that do not answer. deaf: gateways acknowledge nothing. slow: steps that a start takes longer.
+    figures: model version → how its requests end.
     """
 
     engines: dict[str, Fault] = {}
@@ -52,6 +68,7 @@ class Script(Record, frozen=True, kw_only=True):
     lost: tuple[str, ...] = ()
     deaf: bool = False
     slow: int = 0
+    figures: dict[str, Figures] = {}
 
 
 class Entry(Record, frozen=True, kw_only=True):

@@ -116,13 +116,20 @@ func ready(output io.Reader, giveUp func()) error {
 // script is what goes wrong on the pretended machines: what an engine of a model version does instead of serving, and why an artifact is
 // refused. Tests add to it under names of their own.
 type script struct {
-	Engines   map[string]string `json:"engines"`
-	Artifacts map[string]string `json:"artifacts"`
+	Engines   map[string]string  `json:"engines"`
+	Artifacts map[string]string  `json:"artifacts"`
+	Figures   map[string]figures `json:"figures"`
+}
+
+// figures is how the requests of a model version end.
+type figures struct {
+	Requests int `json:"requests"`
+	Errors   int `json:"errors"`
 }
 
 var (
 	scripting sync.Mutex
-	scripted  = script{Engines: map[string]string{}, Artifacts: map[string]string{}}
+	scripted  = script{Engines: map[string]string{}, Artifacts: map[string]string{}, Figures: map[string]figures{}}
 )
 
 // goesWrong changes the script. The server reads it again before it next looks at its machines. Without a server the test is skipped.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
@@ -43,6 +44,31 @@ func TestARolledBackChangeIsAnErrorAndShowsInTheNextPlan(t *testing.T) {
 				Config: config("v2"), ExpectError: rolledBack,
 			},
 			{Config: config("v1"), ConfigStateChecks: []statecheck.StateCheck{statecheck.ExpectKnownValue(address, at("ready"), knownvalue.Bool(true))}},
+			unchanged(config("v1")),
+		},
+	})
+}
+
+func TestAVersionThatDoesWorseIsAnErrorWithTheFiguresOfBoth(t *testing.T) {
+	goesWrong(t, func(s script) {
+		s.Figures["judged:v1"] = figures{Requests: 900}
+		s.Figures["judged:v2"] = figures{Requests: 100, Errors: 40}
+	})
+	held := "rollout = { steps = [10, 100], step_hold_s = 60, bake_s = 600 }"
+	config := func(version string) string {
+		return endpointConfig("judged-project", "judged", strings.Replace(serves(version), quick, held, 1))
+	}
+	figuresOfBoth := `40 of 100\s+requests\s+\(40\.0%\),\s+the\s+incumbent\s+0\s+of\s+900`
+	resource.ParallelTest(t, resource.TestCase{
+		ProtoV6ProviderFactories: providers,
+		Steps: []resource.TestStep{
+			{Config: config("v1")},
+			{Config: config("v2"), ExpectError: regexp.MustCompile(`(?s)generation 2 was rolled back: TooManyErrors.*` + figuresOfBoth)},
+			{ // what serves is in the state, so the plan shows the difference again
+				RefreshState: true, ExpectNonEmptyPlan: true,
+				Check: resource.TestCheckResourceAttr(address, "variants.main.model_version", "judged:v1"),
+			},
+			{Config: config("v1")},
 			unchanged(config("v1")),
 		},
 	})
