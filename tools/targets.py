@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+import docs_diagrams
 import docs_pages
 import openapi
 import provider
@@ -26,6 +27,8 @@ OAPI_CODEGEN = "github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen"
 TFPLUGINDOCS = "github.com/hashicorp/terraform-plugin-docs/cmd/tfplugindocs"
 
 GOLDEN_PLANS = "tests/planner/golden"
+DRAWN_PAGES = ("docs/rollout.md", "docs/scaling.md", "docs/cold-start.md")
+"""Written by people, with diagrams and tables that are made."""
 
 
 class Target(NamedTuple):
@@ -83,6 +86,8 @@ def docs(into: Path) -> None:
     folder.mkdir(exist_ok=True)
     (folder / "replica-life-cycle.md").write_text(docs_pages.life_of_a_replica())
     (folder / "command-line.md").write_text(docs_pages.command_line())
+    for page in DRAWN_PAGES:
+        Path(into, page).write_text(docs_diagrams.filled((ROOT / page).read_text()))
 
 
 def golden_plans(into: Path) -> None:
@@ -118,7 +123,7 @@ ALL: tuple[Target, ...] = (
     Target("Python SDK", (GENERATED, SYNC), sdk),
     Target("Go client", (GO_CLIENT,), provider_client),
     Target("Terraform provider's documentation", ("provider-go-shim/docs",), provider_docs),
-    Target("Pages of docs/", ("docs/replica-life-cycle.md", "docs/command-line.md"), docs),
+    Target("Pages of docs/", ("docs/replica-life-cycle.md", "docs/command-line.md", *DRAWN_PAGES), docs),
     Target("Golden plans", (GOLDEN_PLANS,), golden_plans),
 )
 """In the order they are made."""
