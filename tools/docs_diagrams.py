@@ -4,11 +4,14 @@ import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
+from typing import TypeVar
 
 from fleetform.domain.replica import START_PHASES
 from fleetform.domain.rollout import ROLLOUT_PHASES, STEP_OUTCOMES, RollbackReason, RolloutPhase, StepOutcome
 from fleetform.domain.scaling import ScalingReason
 from fleetform.planner import autoscale, demand, gate, rollout, starts, verdict
+
+S = TypeVar("S", bound=StrEnum)
 
 
 def filled(page: str) -> str:
@@ -40,9 +43,9 @@ def gate_limits() -> str:
     }
     rows = [(f"`{reason}`", *compared[reason]) for reason in RollbackReason]
     notes = (
-        f"\nA rate needs {verdict.MIN_REQUESTS} requests of each side, a time {verdict.MIN_TIMED}. A difference counts when chance explains"
-        f" it in less than one of {1 / verdict.CHANCE:,.0f} cases at the end\nof a hold, and one of {1 / verdict.CHANCE_AT_ONCE:,.0f} before"
-        f" it. Figures are looked at every {gate.LOOK_S} s. {rollout.FAILED_STARTS} failed starts of a new version turn the rollout back"
+        f"\nA rate needs {verdict.MIN_REQUESTS} requests of each side, a time {verdict.MIN_TIMED}. A difference counts when chance"
+        f" explains it in less than one of {1 / verdict.CHANCE:,.0f} cases at the end\nof a hold, and one of {1 / verdict.CHANCE_AT_ONCE:,.0f}"
+        f" before it. Figures are looked at every {gate.LOOK_S} s. {rollout.FAILED_STARTS} failed starts of a new version turn the rollout back"
         " too.\n"
     )
     return _table(("reason", "what", "limit in `slo`", "clearly worse than the incumbent"), rows) + notes
@@ -107,8 +110,8 @@ def start_limits() -> str:
     """How long a start may take, by what was learned."""
     return (
         f"Until {starts.ENOUGH} starts of a version on an instance type are known, a start may take `FLEETFORM_START_TIMEOUT_S`. From"
-        f" then on it may take {starts.PATIENCE:g} × the p95 of the known\nones, but at least {starts.FLOOR_S} s (or the setting, where that"
-        " is less).\n"
+        f" then on it may take {starts.PATIENCE:g} × the p95 of the known\nones, but at least {starts.FLOOR_S} s (or the setting, where"
+        " that is less).\n"
     )
 
 
@@ -122,7 +125,7 @@ DIAGRAMS: dict[str, Callable[[], str]] = {
 }
 
 
-def _states(table: Mapping[StrEnum, frozenset[StrEnum]], first: StrEnum, indent: int) -> list[str]:
+def _states(table: Mapping[S, frozenset[S]], first: S, indent: int) -> list[str]:
     pad = " " * indent
     arrows = [f"{pad}{state} --> {after}" for state in table for after in table if after in table[state]]
     ends = [f"{pad}{state} --> [*]" for state in table if not table[state]]
