@@ -44,9 +44,9 @@ def gate_limits() -> str:
     rows = [(f"`{reason}`", *compared[reason]) for reason in RollbackReason]
     notes = (
         f"\nA rate needs {verdict.MIN_REQUESTS} requests of each side, a time {verdict.MIN_TIMED}. A difference counts when chance"
-        f" explains it in less than one of {1 / verdict.CHANCE:,.0f} cases at the end\nof a hold, and one of {1 / verdict.CHANCE_AT_ONCE:,.0f}"
-        f" before it. Figures are looked at every {gate.LOOK_S} s. {rollout.FAILED_STARTS} failed starts of a new version turn the rollout back"
-        " too.\n"
+        f" explains it in less than one of {1 / verdict.CHANCE:,.0f} cases at the end\nof a hold, and one of"
+        f" {1 / verdict.CHANCE_AT_ONCE:,.0f} before it. Figures are looked at every {gate.LOOK_S} s. {rollout.FAILED_STARTS} failed"
+        " starts of a new version turn the rollout back too.\n"
     )
     return _table(("reason", "what", "limit in `slo`", "clearly worse than the incumbent"), rows) + notes
 
