@@ -13,7 +13,7 @@ from msgspec import UNSET
 from fleetform import credentials as signing
 from fleetform import settings as fleetform_settings
 from fleetform.domain.access import Role
-from fleetform.domain.load import HostLoad
+from fleetform.domain.load import HostLoad, Windows
 from fleetform.domain.project import CredentialRequest, TokenSpec
 from fleetform.domain.protocol import LogText
 from fleetform.errors import NotFound
@@ -59,11 +59,15 @@ class Loads:
 
     def __init__(self) -> None:
         self.found: tuple[HostLoad, ...] = ()
+        self.ended: tuple[dict[str, Windows], ...] = ()
         self.asked = 0
 
     async def read(self) -> tuple[HostLoad, ...]:
         self.asked += 1
         return self.found
+
+    async def recent(self, window_s: float) -> tuple[dict[str, Windows], ...]:
+        return self.ended
 
 
 class Api:

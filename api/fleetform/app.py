@@ -4,16 +4,16 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 import uvicorn
 from litestar import Litestar
 
 from fleetform import credentials, logs
-from fleetform.domain.load import HostLoad
+from fleetform.domain.load import HostLoad, Windows
 from fleetform.domain.machine import InstanceTypeSpec
 from fleetform.domain.protocol import LogText
 from fleetform.drivers.base import Driver
@@ -35,6 +35,7 @@ LOADS_WITHIN_S = 1.0
 METRICS_PORT = 9464
 """Where `/metrics` is when no port is set: the usual one of exporters."""
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
@@ -138,20 +139,26 @@ class DriverLoads:
             self._asking = asyncio.ensure_future(self._ask_all())
         return await asyncio.shield(self._asking)
 
-    async def _ask_all(self) -> tuple[HostLoad, ...]:
-        try:
-            async with asyncio.timeout(LOADS_WITHIN_S):
-                hosts = await self._driver.hosts()
-        except (AppError, TimeoutError):
-            return ()
-        return tuple(load for load in await asyncio.gather(*map(self._ask, hosts)) if load is not None)
+    async def recent(self, window_s: float) -> tuple[dict[str, Windows], ...]:
+        """How requests ended in the last window_s, of every host that answers within LOADS_WITHIN_S."""
+        asked = [_soon(self._driver.recent(host, window_s)) for host in await self._hosts()]
+        return tuple(found for found in await asyncio.gather(*asked) if found is not None)
 
-    async def _ask(self, host: str) -> HostLoad | None:
-        try:
-            async with asyncio.timeout(LOADS_WITHIN_S):
-                return await self._driver.load(host)
-        except (AppError, TimeoutError):
-            return None
+    async def _ask_all(self) -> tuple[HostLoad, ...]:
+        asked = [_soon(self._driver.load(host)) for host in await self._hosts()]
+        return tuple(found for found in await asyncio.gather(*asked) if found is not None)
+
+    async def _hosts(self) -> tuple[str, ...]:
+        return await _soon(self._driver.hosts()) or ()
+
+
+async def _soon(answer: Awaitable[T]) -> T | None:
+    """answer; None when it does not come within LOADS_WITHIN_S."""
+    try:
+        async with asyncio.timeout(LOADS_WITHIN_S):
+            return await answer
+    except (AppError, TimeoutError):
+        return None
 
 
 async def _serve(settings: Settings, roles: frozenset[str]) -> None:
@@ -171,7 +178,7 @@ async def _serve(settings: Settings, roles: frozenset[str]) -> None:
             parts["api"] = _http(app, api)
             metrics = metrics_socket(settings)
             if metrics is not None:
-                parts["metrics"] = _http(create_metrics_app(app), metrics)
+                parts["metrics"] = _http(create_metrics_app(app, deps), metrics)
         if "reconciler" in roles:
             reconciler = Reconciler(settings=settings, driver=driver, key=key, now=utc_now)
             parts["reconciler"] = reconciler.run()

@@ -198,6 +198,7 @@ async def test_windows_of_an_endpoint_that_nobody_asked_are_empty(case: Case) ->
     since = datetime.now(UTC) - timedelta(minutes=2)
     found = await case.driver.windows(case.host, "acme/chat", since)
     assert found.tracks == ()
+    assert await case.driver.recent(case.host, 60) == {}
     assert since <= found.since <= found.until <= datetime.now(UTC) + timedelta(seconds=5)
 
 

@@ -73,6 +73,15 @@ def test_a_time_that_has_not_come_is_empty() -> None:
     assert (found.since, found.until, found.tracks) == (datetime.fromtimestamp(START, UTC), datetime.fromtimestamp(START, UTC), ())
 
 
+def test_all_endpoints_of_a_time_are_told_together_as_each_is_alone() -> None:
+    store = WindowStore()
+    for key, second in (("p1/m", 0), ("p1/m", 7), ("p2/n", 12), ("p3/o", 60)):
+        store.answered(key, "a", START + second, ttft_ms=1, latency_ms=2)
+    found = store.recent(START, START + 30)
+    assert found == {key: store.read(key, START, START + 30) for key in ("p1/m", "p2/n")}
+    assert found["p1/m"].tracks[0].requests == 2
+
+
 def test_endpoints_are_apart() -> None:
     store = WindowStore()
     store.answered("p1/m", "a", START, ttft_ms=None, latency_ms=None)

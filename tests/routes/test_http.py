@@ -110,7 +110,7 @@ async def test_the_document_needs_no_key(api: Api) -> None:
 async def test_metrics_are_an_application_of_their_own(api: Api) -> None:
     await api.get("/region")
     assert (await api.client.get("/metrics")).status_code == 404
-    metrics: Any = create_metrics_app(api.app)
+    metrics: Any = create_metrics_app(api.app, api.deps)
     transport = httpx2.ASGITransport(app=metrics)
     async with httpx2.AsyncClient(transport=transport, base_url="http://metrics.test") as client:
         text = (await client.get("/metrics")).text

@@ -4,6 +4,7 @@ POST /v1/commands   CommandRequest → CommandResult   409 HostRefusal when epoc
 GET  /v1/observe?since=N&wait_s=S                    → HostReport, at once when something is newer than N, else after S seconds
 GET  /v1/load                                        → HostLoad, what is measured now
 GET  /v1/gateway/windows?key=K&since=T               → Windows of one endpoint since T (RFC 3339)
+GET  /v1/gateway/recent?window_s=S                   → endpoint key → Windows of the last S seconds, of those that had requests
 GET  /v1/replicas/{id}                               → HostReplica, with its phases and in-flight; 404 when it is not known
 GET  /v1/replicas/{id}/log?lines=N                   → LogText
 GET  /healthz                                        → HostHealth

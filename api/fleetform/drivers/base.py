@@ -60,6 +60,9 @@ class Driver(Protocol):
     async def windows(self, host: str, key: str, since: datetime) -> Windows:
         """How the requests of the endpoint `key` ended at host, a gateway, since then."""
 
+    async def recent(self, host: str, window_s: float) -> dict[str, Windows]:
+        """The same of every endpoint of which requests ended at host within the last window_s, by key."""
+
     async def replica(self, host: str, replica_id: str) -> HostReplica | None:
         """One replica as it is now, with its phases and what it has under way; None when host does not know it."""
 

@@ -31,6 +31,7 @@ _REPORT = msgspec.json.Decoder(HostReport)
 _LOG = msgspec.json.Decoder(LogText)
 _LOAD = msgspec.json.Decoder(HostLoad)
 _WINDOWS = msgspec.json.Decoder(Windows)
+_RECENT = msgspec.json.Decoder(dict[str, Windows])
 _REPLICA = msgspec.json.Decoder(HostReplica)
 _PUBLISHED: msgspec.json.Decoder[PublishResult] = msgspec.json.Decoder(PublishResult)
 CONNECT_TIMEOUT_S = 2.0
@@ -82,6 +83,9 @@ class LocalDriver:
     async def windows(self, host: str, key: str, since: datetime) -> Windows:
         query = urlencode({"key": key, "since": since.isoformat()})
         return await self._ask("GET", f"/v1/gateway/windows?{query}", _WINDOWS)
+
+    async def recent(self, host: str, window_s: float) -> dict[str, Windows]:
+        return await self._ask("GET", f"/v1/gateway/recent?window_s={window_s:g}", _RECENT)
 
     async def replica(self, host: str, replica_id: str) -> HostReplica | None:
         try:

@@ -35,6 +35,11 @@ class Telemetry:
         self.intake.close()
         self.sampler.save()
 
+    def recent(self, window_s: float) -> dict[str, Windows]:
+        """How the requests of every endpoint ended in the last window_s; empty while the past is still being read."""
+        until = self.intake.until
+        return {} if until is None else self.store.recent(until - window_s, until)
+
     def windows(self, key: str, since: datetime) -> Windows:
         """How the requests of that endpoint ended since then, by track; empty at the present while the past is still being read."""
         until = self.intake.until

@@ -74,6 +74,12 @@ class WindowStore:
         tracks = tuple(_window(track, found[track]) for track in sorted(found))
         return Windows(since=_moment(first * BUCKET_S), until=_moment(last * BUCKET_S), tracks=tracks)
 
+    def recent(self, since: float, until: float) -> dict[str, Windows]:
+        """The same of every endpoint of which requests ended in that time, by key."""
+        ticks = range(-int(-since // BUCKET_S), int(until // BUCKET_S))
+        keys = {key for tick in ticks for key in self._by_tick.get(tick, {})}
+        return {key: self.read(key, since, until) for key in sorted(keys)}
+
     def forget(self, now: float) -> None:
         """Drop what is over an hour old, and the oldest beyond the number of buckets that are kept."""
         for tick in sorted(self._by_tick):

@@ -6,6 +6,7 @@ GET  /v1/load                → HostLoad
 GET  /v1/replicas/{id}       → HostReplica, or 404
 GET  /v1/replicas/{id}/log   ?lines=N → LogText
 GET  /v1/gateway/windows     ?key=K&since=T → Windows
+GET  /v1/gateway/recent      ?window_s=S → endpoint key → Windows
 POST /v1/gateway/snapshot    SnapshotUpdate → PublishResult, or 409 HostRefusal
 POST /v1/shutdown            stop every engine; answers when all have exited
 GET  /healthz                HostHealth, 200 while the worker runs
@@ -28,6 +29,7 @@ from fleetform.domain.protocol import CommandRequest, CommandResult, HostHealth,
 from fleetform.gateway.feed import GatewayFeed
 from fleetform.gateway.snapshot import PublishResult, SnapshotUpdate
 from fleetform.gateway.telemetry import Telemetry
+from fleetform.gateway.windows import KEPT_S
 from fleetform.host.board import Board
 from fleetform.host.commands import Commands
 from fleetform.host.engine_watch import EngineWatch
@@ -80,6 +82,11 @@ async def windows(telemetry: Telemetry, key: str, since: datetime) -> Windows:
     return telemetry.windows(key, since if since.tzinfo else since.replace(tzinfo=UTC))
 
 
+@get("/v1/gateway/recent")
+async def recent(telemetry: Telemetry, window_s: Annotated[float, Parameter(gt=0, le=KEPT_S)] = 60) -> dict[str, Windows]:
+    return telemetry.recent(window_s)
+
+
 @post("/v1/gateway/snapshot", status_code=200, request_max_body_size=BODY_MAX_BYTES)
 async def snapshot(data: SnapshotUpdate, commands: Commands, feed: GatewayFeed) -> Response[PublishResult | HostRefusal]:
     refusal = await commands.admit(data.epoch)
@@ -104,7 +111,7 @@ def make_app(
     """The worker's API over its parts."""
     parts = {"board": board, "commands": commands, "replicas": replicas, "feed": feed, "telemetry": telemetry, "engines": engines}
     return Litestar(
-        [command, observe, load, replica, replica_log, windows, snapshot, shutdown, health],
+        [command, observe, load, replica, replica_log, windows, recent, snapshot, shutdown, health],
         dependencies={name: _always(part) for name, part in parts.items()},
         exception_handlers={HTTPException: _http_error, Exception: _bug},
         logging_config=None,

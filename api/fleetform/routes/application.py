@@ -16,12 +16,13 @@ from litestar.types import LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from fleetform import __version__
-from fleetform.errors import RequestError, TemporaryError
+from fleetform.errors import DatabaseAway, RequestError, TemporaryError
 from fleetform.routes import problems
 from fleetform.routes.access import PUBLIC, guard, route
 from fleetform.routes.authentication import Authentication
 from fleetform.routes.dependencies import Dependencies
 from fleetform.routes.endpoints import EndpointController
+from fleetform.routes.inference_metrics import WINDOW_S, InferenceMetrics
 from fleetform.routes.machines import EngineController, InstanceTypeController
 from fleetform.routes.measuring import Measuring
 from fleetform.routes.models import ModelVersionController
@@ -31,6 +32,7 @@ from fleetform.routes.projects import ProjectController, RoleBindingController
 from fleetform.routes.quotas import QuotaController
 from fleetform.routes.region import HealthController, RegionController
 from fleetform.routes.tokens import TokenController
+from fleetform.store.counting import replica_counts
 
 CONTROLLERS = (
     ProjectController,
@@ -109,14 +111,20 @@ def create_app(deps: Dependencies) -> Litestar:
     return app
 
 
-def create_metrics_app(app: Litestar) -> Litestar:
+def create_metrics_app(app: Litestar, deps: Dependencies) -> Litestar:
     """`GET /metrics` for a loopback listener of its own: it names tenants."""
     registry: CollectorRegistry = app.state.registry
 
-    @get("/metrics", sync_to_thread=False)
-    def get_metrics() -> Response[bytes]:
-        """Prometheus text."""
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    @get("/metrics")
+    async def get_metrics() -> Response[bytes]:
+        """Prometheus text. While the database is away it says nothing of inference, rather than that there is none."""
+        try:
+            counts = await replica_counts()
+        except DatabaseAway:
+            return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        loads, windows = await deps.loads.read(), await deps.loads.recent(WINDOW_S)
+        text = generate_latest(registry) + generate_latest(InferenceMetrics(counts, loads, windows).registry())
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     return Litestar(route_handlers=[get_metrics], openapi_config=None, logging_config=None)
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from fleetform.credentials import SigningKey
-from fleetform.domain.load import HostLoad
+from fleetform.domain.load import HostLoad, Windows
 from fleetform.domain.protocol import LogText
 from fleetform.routes.waker import Waker
 from fleetform.settings import Settings
@@ -25,6 +25,10 @@ class HostLoads(Protocol):
 
     async def read(self) -> tuple[HostLoad, ...]:
         """Of every host that answers within a moment; the others are left out."""
+        ...
+
+    async def recent(self, window_s: float) -> tuple[dict[str, Windows], ...]:
+        """How requests ended in the last window_s: for every host that answers within a moment, endpoint key → windows."""
         ...
 
 
