@@ -191,7 +191,7 @@ ModelFormat: TypeAlias = str
 
 class Phase(Struct, kw_only=True):
     """
-    One phase of a start: fetch, verify, convert, launch, load, canary. ended_at None: running. done/total in bytes, if known.
+    One phase of a start, by its name in START_PHASES. ended_at None: running. done/total in bytes, if known.
     """
 
     name: str

@@ -571,7 +571,7 @@ type ModelVersionStatus struct {
 	Task       *Task        `json:"task"`
 }
 
-// Phase One phase of a start: fetch, verify, convert, launch, load, canary. ended_at None: running. done/total in bytes, if known.
+// Phase One phase of a start, by its name in START_PHASES. ended_at None: running. done/total in bytes, if known.
 type Phase struct {
 	Done      *int64  `json:"done"`
 	EndedAt   *string `json:"ended_at"`
