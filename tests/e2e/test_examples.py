@@ -17,6 +17,7 @@ VARIABLES = {
     "ab-test": {"project": "acme", "models": "s3://acme-models"},
     "multi-project": {"models": "s3://team-models"},
     "rag-embeddings": {"home": "{home}"},
+    "scale-to-zero": {"project": "acme", "models": "s3://acme-models"},
 }
 """What a person has to say in each, beside the defaults."""
 SHORT = re.compile(r"(step_hold_s|bake_s)(\s*)= \d+")
