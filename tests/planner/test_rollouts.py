@@ -192,7 +192,8 @@ def test_without_a_hold_nothing_is_judged_and_nothing_waits() -> None:
     world = served()
     world.measured = GOOD | {"v2": a_window("", 100, errors=100)}
     world.put(wish(step_hold_s=0))
-    world.settle()
+    told = [event for made in world.settle() for event in made.events if event.reason == "StepNotJudged"]
+    assert {event.kind for event in told} == {"Normal"}, "it is what the spec asks for"
     assert world.status.ready
     assert outcomes(world) == [(10, O.NOT_JUDGED), (50, O.NOT_JUDGED), (100, O.NOT_JUDGED)]
 
@@ -312,6 +313,16 @@ def test_failed_starts_are_recorded_with_the_last_words() -> None:
     assert (record.phase, record.reason) == (RolloutPhase.ROLLED_BACK, "Crashed")
     assert "last words" in record.evidence
     assert record.steps == ()
+
+
+def test_a_drain_waits_longer_than_the_longest_answer_may_take() -> None:
+    """The drain deadline is never shorter than the time that max_tokens may take."""
+    for limit_s, least in ((30, 300), (3000, 3000)):
+        world = World(effective_endpoint(request_timeout_s=limit_s))
+        world.settle()
+        world.deleting = True
+        stops = [action for made in world.settle() for action in made.actions if isinstance(action, Stop)]
+        assert [stop.command.drain_timeout_s for stop in stops] == [least]
 
 
 def test_an_endpoint_that_is_deleted_ends_its_rollout() -> None:

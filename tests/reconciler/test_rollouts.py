@@ -7,6 +7,7 @@ import pytest
 
 from fleetform.domain.endpoint import Endpoint
 from fleetform.domain.load import TrackWindow, Windows
+from fleetform.domain.protocol import StartReplica, StopReplica
 from fleetform.domain.rollout import Rollout, RolloutPhase, StepOutcome
 from fleetform.drivers.pretended import Fault, Script
 from fleetform.errors import HostUnreachable
@@ -77,7 +78,7 @@ async def test_a_worse_version_is_turned_back_with_the_figures_in_status_event_a
         assert any(event.reason == "StepFailed" and evidence[0] in event.message for event in told.items)
         newest = (await records(region))[0]
         assert (newest.phase, newest.reason, newest.evidence) == (RolloutPhase.ROLLED_BACK, "TooManyErrors", evidence)
-        started = [request for request in region.driver.commands[starts:] if type(request.command).__name__ == "StartReplica"]
+        started = [request for request in region.driver.commands[starts:] if isinstance(request.command, StartReplica)]
         assert started == [], "going back is a change of weights, and starts nothing"
 
 
@@ -140,6 +141,32 @@ async def test_control_plane_restart_in_a_hold_goes_on_with_the_step_that_is_rec
         region.pass_time(30)
         await at_step(region, {"v1": 50, "v2": 50})
         assert len(await records(region)) == 2
+
+
+async def test_control_plane_restart_between_the_last_weight_and_the_drain_stops_the_old_one_once(store: str, tmp_path: Path) -> None:
+    """The leader dies when the old version has no traffic any more and still runs; its successor lets it go, and it alone."""
+    async with a_region(tmp_path, store) as region:
+        region.start()
+        for version in ("v1", "v2"):
+            await region.register(version)
+        await region.apply(rollout={"bake_s": 600})
+        await region.settled()
+        (old,) = region.driver.running()
+        await region.apply(weights={"v2": 100}, rollout={"bake_s": 600})
+        await region.settled()
+        await region.kill()
+        before = len(region.driver.commands)
+        region.pass_time(601)
+        region.start(region.a_reconciler())
+
+        async def one_left() -> bool:
+            return len(region.driver.running()) == 1
+
+        await region.until("the old replica is gone", one_left)
+        assert old not in region.driver.running()
+        assert region.weights() == {"v2": 100}
+        done = [request.command for request in region.driver.commands[before:]]
+        assert [(type(c).__name__, c.replica_id) for c in done if isinstance(c, StopReplica | StartReplica)] == [("StopReplica", old)]
 
 
 async def test_a_second_change_supersedes_the_first_and_both_are_told_of(store: str, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def looked(state: RolloutState, windows: Windows | None, effective: EffectiveEnd
         return Look(state=state)
     found = _verdict(state, windows, effective, now)
     noted = history.step_looked(state.record, found, now)
-    event = None if found.outcome is StepOutcome.RUNNING else _event(state, found)
+    event = None if found.outcome is StepOutcome.RUNNING else _event(state, found, effective)
     return Look(
         state=state if noted == state.record else msgspec.structs.replace(state, record=noted),
         verdict=found,
@@ -131,8 +131,9 @@ def _window(windows: Windows, track: str) -> TrackWindow:
     return next((window for window in windows.tracks if window.track == track), TrackWindow(track=track))
 
 
-def _event(state: RolloutState, found: Verdict) -> NewEvent:
-    good = found.outcome is StepOutcome.PASSED
+def _event(state: RolloutState, found: Verdict, effective: EffectiveEndpoint) -> NewEvent:
+    """A warning of what failed, and of what should have been judged and was not."""
+    as_meant = found.outcome is StepOutcome.PASSED or rollout.step_ends(state, effective) is None
     words = {StepOutcome.PASSED: "passed", StepOutcome.NOT_JUDGED: "was not judged", StepOutcome.FAILED: "failed"}
     message = f"step {state.steps[state.step]} % of generation {state.generation} {words[found.outcome]}: {'; '.join(found.evidence)}"
-    return NewEvent(kind="Normal" if good or state.back else "Warning", reason=f"Step{found.outcome}", message=message)
+    return NewEvent(kind="Normal" if as_meant else "Warning", reason=f"Step{found.outcome}", message=message)
