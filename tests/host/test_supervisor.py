@@ -120,12 +120,18 @@ def test_a_changed_child_that_may_be_exchanged_is_started_beside_the_one_that_ru
     machine.kill(second)
     third = until("it is started anew", lambda: other(machine, "exchanged", second))
     machine.await_end(first)
-    write(602)
+    several = [third]
+    for sleep_s in (602, 603, 604):
+        write(sleep_s)
+        processes.send(supervisor, signal.SIGHUP)
+        several.append(until("its successor runs", lambda: other(machine, "exchanged", several[-1])))
+    assert [processes.alive(each) for each in several] == [False, False, False, True], "with two retired ones it is started alone"
+    until("all have started", lambda: epochs.read_text().split() == ["0", "1", "0", "1", "2", "0"])
+    write(605)
     processes.send(supervisor, signal.SIGHUP)
-    fourth = until("its successor runs", lambda: other(machine, "exchanged", third))
-    assert epochs.read_text().split() == ["0", "1", "0", "1"]
+    several.append(until("its successor runs", lambda: other(machine, "exchanged", several[-1])))
     processes.send(supervisor, signal.SIGTERM)
-    for each in (third, fourth, supervisor):
+    for each in (*several[-2:], supervisor):
         machine.await_end(each)
 
 

