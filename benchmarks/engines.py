@@ -1,0 +1,84 @@
+"""What benchmarks of faults need to know of a stack: its engines' processes by the host's word, and what its Envoy holds of them."""
+
+import json
+from typing import Any, NamedTuple
+
+import httpx2
+import msgspec
+
+from fleetform import settings as fleetform_settings
+from fleetform.domain.protocol import HostReplicaState, HostReport
+from fleetform.domain.replica import Unix
+from fleetform.host import processes
+from fleetform.host.processes import Identity
+from tests.e2e.shop import PROJECT, Shop
+from tests.engines.tiny_models import write_tiny_chat_model
+from tests.harness.stack import Stack
+
+OUT = "/failed_eds_health"
+"""Envoy's word for a host that the feed has marked unhealthy."""
+
+
+class Engine(NamedTuple):
+    """One serving engine. socket: where Envoy finds it. members: all of its processes, the leader first."""
+
+    replica_id: str
+    socket: str
+    members: tuple[Identity, ...]
+
+
+class Looker:
+    """Looks at a stack's host and Envoy over their sockets, as fast as they answer."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.settings = fleetform_settings.load(stack.variables)
+        self._host = httpx2.Client(transport=httpx2.HTTPTransport(uds=str(self.settings.host_socket)), base_url="http://host", timeout=10)
+        admin = httpx2.HTTPTransport(uds=str(self.settings.envoy_admin_socket))
+        self._envoy = httpx2.Client(transport=admin, base_url="http://envoy", timeout=10)
+
+    def engines(self, endpoint: str) -> list[Engine]:
+        """The serving engines of an endpoint, by what its route names."""
+        report = msgspec.json.decode(self._host.get("/v1/observe?since=0&wait_s=0").content, type=HostReport)
+        routed = self._flags(endpoint)
+        found = []
+        for replica in report.replicas:
+            process = replica.members[0].process if replica.members else None
+            if replica.state is not HostReplicaState.SERVING or process is None or not isinstance(replica.address, Unix):
+                continue
+            leader = Identity(**msgspec.structs.asdict(process))
+            if replica.address.path in routed and processes.alive(leader):
+                found.append(Engine(replica.replica_id, replica.address.path, members_of(leader)))
+        return sorted(found)
+
+    def out(self, endpoint: str) -> set[str]:
+        """Sockets of the engines that Envoy sends nothing new because they hang."""
+        return {socket for socket, flags in self._flags(endpoint).items() if OUT in flags}
+
+    def _flags(self, endpoint: str) -> dict[str, str]:
+        text = self._envoy.get("/clusters", params={"filter": f"^{PROJECT}/{endpoint}$"}).text
+        lines = (line.split("::") for line in text.splitlines())
+        return {words[1]: words[3] for words in lines if len(words) == 4 and words[2] == "health_flags"}
+
+
+def members_of(leader: Identity) -> tuple[Identity, ...]:
+    """Every process of the leader's session, the leader first, then by age."""
+    found = [s for s in processes.all_stats() if s.session_id == leader.session_id and s.state not in "ZX"]
+    ordered = sorted(found, key=lambda stat: (stat.pid != leader.pid, stat.start_ticks, stat.pid))
+    return tuple(identity for stat in ordered if (identity := processes.identify(stat.pid)) is not None)
+
+
+def with_real_engine(shop: Shop, name: str, replicas: int) -> None:
+    """An endpoint of real vLLM, on this machine's processors, with a model that is small enough to be started in a benchmark."""
+    write_tiny_chat_model(shop.models / "real", seed=1)
+    shop.run("instance-type", "set", "--name", "cpu-real", "--cpu-millis", "500", "--memory-mib", "5120")
+    shop.run("quota", "set", "--project", PROJECT, "--instance-type", "cpu-real", "--max-replicas", "4")
+    source = ("--artifact", f"file://{shop.models}/real/", "--framework", "pytorch", "--runtime", "cpu")
+    shop.run("model", "register", "--project", PROJECT, "--name", "real", "--version", "v1", *source, "--wait")
+    where = ("--project", PROJECT, "--name", name, "--model", "real:v1", "--instance-type", "cpu-real")
+    counts = ("--min-replicas", str(replicas), "--max-replicas", str(replicas))
+    shop.run("endpoint", "create", *where, *counts, "--wait", "--wait-timeout", "15m")
+
+
+def question(endpoint: str, **fields: Any) -> bytes:
+    """The body of a chat completion."""
+    return json.dumps({"model": endpoint, "messages": [{"role": "user", "content": "Say one word."}], **fields}).encode()

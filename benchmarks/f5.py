@@ -1,0 +1,66 @@
+"""F5: processes of an engine that still run ten seconds after its parent and the host worker were killed at once: 0.
+
+Stub engines with children that ignore SIGTERM, round after round, then one round with real vLLM, whose engine core and worker live on
+for good when their API server is killed (seen for more than two minutes, with all of their memory). Processes are told by pid and start
+time, so that one whose pid was given again counts for nobody.
+"""
+
+import os
+import signal
+import time
+
+from benchmarks.engines import Looker, with_real_engine
+from benchmarks.report import report
+from fleetform.host import processes
+from fleetform.host.processes import Identity
+from tests.e2e.shop import Shop
+from tests.harness.stack import Stack
+from tests.harness.waiting import until
+
+ROUNDS = int(os.environ.get("ROUNDS", "10"))
+DEADLINE_S = 10.0
+CHILDREN = 2
+
+
+def main() -> None:
+    """The rounds on one stack; every round waits until the endpoint serves again."""
+    with Stack() as stack:
+        shop, looker = Shop(stack), Looker(stack)
+        shop.register("v1", children=CHILDREN, stubborn_children=True)
+        shop.create("stub", "v1")
+        rounds = [_round(shop, looker, "stub", CHILDREN + 1) for _ in range(ROUNDS)]
+        shop.delete("stub")
+        with_real_engine(shop, "real", replicas=1)
+        rounds.append(_round(shop, looker, "real", 3))
+    orphans, slowest = sum(left for left, _ in rounds), max(took_s for _, took_s in rounds)
+    ours = f"{orphans} orphans of {ROUNDS} stub rounds and one of vLLM, the last one gone after {slowest:.1f} s"
+    report("F5", orphans, 0, ours, "vLLM by itself: engine core and worker stay", at_most=True)
+
+
+def _round(shop: Shop, looker: Looker, endpoint: str, least: int) -> tuple[int, float]:
+    """Kill the worker and the engine's parent; how many of its processes are left after ten seconds, and when the last one was gone."""
+    (engine,) = until("the engine serves", lambda: looker.engines(endpoint), timeout_s=600)
+    members = engine.members
+    assert len(members) >= least, members
+    (worker,) = shop.stack.processes("fleetform host worker")
+    begun = time.monotonic()
+    os.kill(worker, signal.SIGKILL)
+    assert processes.send(members[0], signal.SIGKILL)
+    gone_s = DEADLINE_S
+    try:
+        until("its processes are gone", lambda: not _living(members), timeout_s=DEADLINE_S)
+        gone_s = time.monotonic() - begun
+    except AssertionError:
+        print("still there:", *(str(member.pid) for member in _living(members)))
+    left = len(_living(members))
+    print(f"{endpoint}: {len(members)} processes, {left} left after {gone_s:.1f} s", flush=True)
+    until("the endpoint serves again", lambda: bool(looker.engines(endpoint)) and shop.ask(endpoint), timeout_s=600)
+    return left, gone_s
+
+
+def _living(members: tuple[Identity, ...]) -> list[Identity]:
+    return [member for member in members if processes.alive(member)]
+
+
+if __name__ == "__main__":
+    main()
