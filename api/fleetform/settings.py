@@ -27,7 +27,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_url None: the embedded PostgreSQL of this home. cpu_millis, memory_mib None: what the machine has (cpu overcommitted
     four times, so that a two-core machine can hold old, new and an embedding engine). start_timeout_s: how long an engine may take to
     be ready, beside the transfer of its artifact. zygote False: no engine is forked, each is started plainly. hold_requests,
-    hold_mib: how many requests, and bytes of them, wait for a replica.
+    hold_mib: how many requests, and bytes of them, wait for a replica. host_lost_s: after how long a silence of its host a replica is
+    replaced elsewhere.
     """
 
     home: Path
@@ -47,6 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     hold_requests: int = 1000
     hold_mib: int = 256
     start_timeout_s: int = 600
+    host_lost_s: int = 60
     zygote: bool = True
     log_level: str = "info"
 
@@ -143,6 +145,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         hold_requests=_number(environ, "FLEETFORM_HOLD_REQUESTS") or 1000,
         hold_mib=_number(environ, "FLEETFORM_HOLD_MIB") or 256,
         start_timeout_s=_number(environ, "FLEETFORM_START_TIMEOUT_S") or 600,
+        host_lost_s=_number(environ, "FLEETFORM_HOST_LOST_S") or 60,
         zygote=_switch(environ, "FLEETFORM_ZYGOTE"),
         log_level=environ.get("FLEETFORM_LOG_LEVEL") or "info",
     )

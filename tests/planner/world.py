@@ -81,6 +81,7 @@ class World:
         self.deaf = False
         self.busy: dict[str, int] = {}
         self.worn: dict[str, str] = {}
+        self._away_since: dict[str, datetime] = {}
         self.measured: dict[str, TrackWindow] = {}
         self.start_times: dict[str, StartTimes] = {}
         self.born: list[str] = []
@@ -111,12 +112,14 @@ class World:
     @property
     def observed(self) -> Observed:
         held = len(self.reservations)
+        self._away_since = {host: self._away_since.get(host, self.now) for host in self.away}
         items = tuple(
             SeenReplica(
                 replica=row,
                 seen=self.seen.get(row.replica_id),
                 reachable=row.members[0].host not in self.away,
                 holds=row.replica_id in self.reservations,
+                away_since=self._away_since.get(row.members[0].host),
                 worn=self.worn.get(row.replica_id, ""),
                 in_flight=self.busy.get(row.replica_id),
             )

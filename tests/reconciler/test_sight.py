@@ -1,8 +1,10 @@
 """What hosts report, put together from deltas, and who is woken by it."""
 
+from datetime import timedelta
+
 from fleetform.domain.protocol import PROTOCOL_VERSION, HostReplica, HostReplicaState, HostReport
 from fleetform.reconciler.sight import Sight
-from tests.builders import a_host
+from tests.builders import NOON, a_host
 
 S = HostReplicaState
 
@@ -70,7 +72,9 @@ def test_a_host_that_is_lost_and_back_wakes_all_it_runs() -> None:
     watcher = Watcher()
     watcher.merge(a_seen("r1"), full=True)
     watcher.replicas.clear()
-    assert watcher.sight.lose("host-1")
+    assert watcher.sight.lose("host-1", NOON)
     assert watcher.replicas == ["r1"]
-    assert not watcher.sight.lose("host-1")
+    assert not watcher.sight.lose("host-1", NOON + timedelta(seconds=5))
+    assert watcher.sight.away_since("host-1") == NOON
     assert watcher.merge() == ["r1"]
+    assert watcher.sight.away_since("host-1") is None

@@ -120,7 +120,8 @@ class Replica(Record, frozen=True, kw_only=True):
     """One replica as the store knows it. track: see rollout.py. nonce: what the engine must repeat to prove that it is this one.
 
     phases: of its start, as its host has told them. replaces: the replica that it takes over from. hung_since: it makes no progress with
-    what it has since then, and the gateway on its machine sends it nothing new.
+    what it has since then, and the gateway on its machine sends it nothing new. lost_since: its host has been silent for so long that
+    another one is to take its place since then; it may still serve.
     message and log_tail are redacted and safe to show to the owner of the endpoint.
     """
 
@@ -143,6 +144,7 @@ class Replica(Record, frozen=True, kw_only=True):
     phases: tuple[Phase, ...] = ()
     replaces: str | None = None
     hung_since: datetime | None = None
+    lost_since: datetime | None = None
 
     @property
     def serves(self) -> bool:

@@ -1,7 +1,8 @@
 """What a host says of a replica → the replica's next phase, through the one transition table.
 
 recorded                        the host says                       becomes
-any, host unreachable           nothing                             unchanged: what runs there is unknown, not gone
+any, host unreachable           nothing                             unchanged: what runs there is unknown, not gone; after
+                                                                    host_lost_s another one is to take its place
 Placing                         nothing yet                         unchanged: the start is sent (again)
 Fetching, Starting, Ready       it does not know the replica        Failed(HostLost)
 Placing                         fetching                            Fetching
@@ -30,10 +31,17 @@ START_GRACE_S = 120
 """How much longer than the host's own deadline a start may take before it is given up from here."""
 
 
-def followed(item: SeenReplica, start_limit_s: int, now: datetime) -> Replica:
-    """The replica after what its host says. start_limit_s: how long its host may take to start it."""
+def followed(item: SeenReplica, start_limit_s: int, host_lost_s: int, now: datetime) -> Replica:
+    """The replica after what its host says. start_limit_s: how long its host may take to start it.
+
+    host_lost_s: how long its host may be silent before another replica is to take its place.
+    """
     replica = item.replica
-    if not item.reachable or replica.phase is P.STOPPED:
+    if not item.reachable:
+        lost_at = lost_from(item, host_lost_s)
+        return msgspec.structs.replace(replica, lost_since=now) if lost_at is not None and now >= lost_at else replica
+    replica = msgspec.structs.replace(replica, lost_since=None)
+    if replica.phase is P.STOPPED:
         return replica
     if item.seen is None:
         return _unknown_to_host(replica, now)
@@ -50,6 +58,13 @@ def followed(item: SeenReplica, start_limit_s: int, now: datetime) -> Replica:
         message = f"the host did not finish the start within {start_limit_s} s, nor in the {START_GRACE_S} s that followed"
         return failed(replica, FailureReason.START_TIMEOUT, message, now)
     return replica
+
+
+def lost_from(item: SeenReplica, host_lost_s: int) -> datetime | None:
+    """When another replica is to take its place, if its host goes on being silent; None: it answers, or that moment has come."""
+    if item.reachable or item.away_since is None or item.replica.lost_since is not None or item.replica.phase not in LIVING:
+        return None
+    return item.away_since + timedelta(seconds=host_lost_s)
 
 
 def _unknown_to_host(replica: Replica, now: datetime) -> Replica:

@@ -21,6 +21,7 @@ class SeenReplica(Record, frozen=True, kw_only=True):
     """A recorded replica and what its host says. seen None: the host does not know it. holds: it has a reservation.
 
     worn: why it should be replaced though it serves (its requests, its memory), or empty. in_flight: requests under way; None: not known.
+    away_since: since when its host does not answer.
     """
 
     replica: Replica
@@ -29,6 +30,7 @@ class SeenReplica(Record, frozen=True, kw_only=True):
     holds: bool = True
     worn: str = ""
     in_flight: int | None = None
+    away_since: datetime | None = None
 
 
 class Published(Record, frozen=True, kw_only=True):
@@ -43,6 +45,7 @@ class Observed(Record, frozen=True, kw_only=True):
     """What is recorded and seen of one endpoint. seed: randomness for new ids.
 
     start_timeout_s: how long an engine may take to be ready, beside the transfer of its artifact.
+    host_lost_s: after how long a silence of its host a replica is replaced elsewhere.
     booked: its floor in the quota. held: its reservations of the instance type that is wanted.
     capacity None: not looked at; a plan that needs it says so and places nothing.
     scaling: the recorded decision about the replica count. decision: a newer one of the autoscaler that is not recorded yet.
@@ -53,6 +56,7 @@ class Observed(Record, frozen=True, kw_only=True):
     status: EndpointStatus
     seed: str
     start_timeout_s: int = 600
+    host_lost_s: int = 60
     booked: int = 0
     held: int = 0
     rollout: RolloutState | None = None

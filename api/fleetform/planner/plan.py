@@ -44,7 +44,7 @@ def _follow(draft: Draft) -> Draft:
     """Every replica in the phase that its host and the proxy show."""
     found = []
     for item in draft.observed.replicas:
-        replica = followed(item, draft.start_limit_s(item.replica.track), draft.now)
+        replica = followed(item, draft.start_limit_s(item.replica.track), draft.observed.host_lost_s, draft.now)
         if replica.phase is P.STARTING and is_serving(item) and is_routed(replica.replica_id, draft.observed.published):
             replica = moved(replica, P.READY, draft.now)
         found.append(phases.kept(item, replica, draft.now))

@@ -10,7 +10,7 @@ from fleetform.domain.events import NewEvent
 from fleetform.domain.replica import Replica, ReplicaPhase
 from fleetform.domain.rollout import Rollout
 from fleetform.gateway.snapshot import EndpointRoute
-from fleetform.planner import gate, rollout, routes
+from fleetform.planner import gate, lifecycle, rollout, routes
 from fleetform.planner.draft import Draft
 from fleetform.planner.lifecycle import START_GRACE_S, is_serving
 from fleetform.planner.model import Action, Blocked, BlockReason, Plan
@@ -21,6 +21,7 @@ P = ReplicaPhase
 FINAL = frozenset({BlockReason.START_FAILED, BlockReason.MODEL_DOES_NOT_FIT, BlockReason.VERSION_REFUSED})
 """What is waited for in vain until spec or hosts change."""
 RECOVERED = "Recovered"
+LOST = "ReplicaLost"
 GOOD_NEWS = {
     Reason.ADMITTED: "the versions are verified, and there is quota and room",
     Reason.FETCHING: "replicas fetch their artifact",
@@ -113,6 +114,9 @@ def _replica_events(draft: Draft) -> Iterator[NewEvent]:
     for reserve in draft.reserves:
         yield _replica_event("Normal", reserve.replica, f"placed on {reserve.reservation.host}")
     for replica in draft.replicas:
+        if replica.lost_since is not None and draft.item(replica.replica_id).replica.lost_since is None:
+            what = f"no answer from {replica.members[0].host} for {draft.observed.host_lost_s} s; another one is to take its place"
+            yield NewEvent(kind="Warning", reason=LOST, message=f"replica {replica.replica_id}: {what}", replica_id=replica.replica_id)
         before = draft.item(replica.replica_id).replica.phase
         if replica.phase is before:
             continue
@@ -145,6 +149,8 @@ def _next_at(draft: Draft) -> datetime | None:
         found.append(next_look)
     bounds_change = bounds_at(draft.desired.effective, draft.now).next_at
     found += [bounds_change] if bounds_change is not None else []
+    lost_from = (lifecycle.lost_from(item, draft.observed.host_lost_s) for item in draft.observed.replicas)
+    found += [at for at in lost_from if at is not None]
     found += [at + timedelta(seconds=draft.desired.effective.bake_s) for at in state.idle_since.values()]
     for track, failures in state.failures.items():
         again = rollout.retry_at(state, track)

@@ -80,13 +80,13 @@ def still_needed(state: RolloutState, incumbent: dict[str, int], track: str) -> 
 
 
 def living(replicas: Iterable[Replica]) -> Counter[str]:
-    """Replicas per track that run or are on their way to."""
-    return Counter(r.track for r in replicas if r.phase in LIVING)
+    """Replicas per track that run or are on their way to, but for those whose host is lost."""
+    return Counter(r.track for r in replicas if r.phase in LIVING and r.lost_since is None)
 
 
 def ready(replicas: Iterable[Replica]) -> Counter[str]:
-    """Ready replicas per track; one that hangs answers nobody."""
-    return Counter(r.track for r in replicas if r.serves)
+    """Ready replicas per track; one that hangs answers nobody, and one whose host is lost is not counted on."""
+    return Counter(r.track for r in replicas if r.serves and r.lost_since is None)
 
 
 def missing(limits: dict[str, Bounds], alive: Counter[str]) -> list[str]:

@@ -71,7 +71,7 @@ def _counts(picture: Picture) -> ReplicaCounts:
     phases = [replica.phase for replica in picture.replicas]
     return ReplicaCounts(
         wanted=0 if picture.desired.deleting else picture.counted,
-        ready=sum(1 for replica in picture.replicas if replica.serves),
+        ready=sum(1 for replica in picture.replicas if replica.serves and replica.lost_since is None),
         starting=sum(phases.count(phase) for phase in (P.PLACING, P.FETCHING, P.STARTING)),
         draining=phases.count(P.DRAINING),
     )
@@ -162,7 +162,9 @@ def degraded(picture: Picture) -> Verdict:
     if picture.config_rejected:
         return True, Reason.CONFIG_REJECTED, f"the proxy refused the route: {picture.config_rejected}"
     if picture.away:
-        return True, Reason.HOST_UNREACHABLE, f"no answer from {', '.join(picture.away)}; what it serves is kept in the route"
+        lost = any(replica.lost_since is not None for replica in picture.replicas)
+        kept = "what it serves is kept in the route" + (", and replaced on other hosts as far as there is room" if lost else "")
+        return True, Reason.HOST_UNREACHABLE, f"no answer from {', '.join(picture.away)}; {kept}"
     hung = [replica for replica in picture.replicas if replica.phase is P.READY and not replica.serves]
     if hung:
         names = ", ".join(f"{replica.replica_id} of {replica.track}" for replica in hung)

@@ -143,6 +143,7 @@ class EndpointLoop:
             status=facts.status,
             seed=self._deps.new_id(),
             start_timeout_s=self._deps.settings.start_timeout_s,
+            host_lost_s=self._deps.settings.host_lost_s,
             booked=facts.booked,
             held=facts.held,
             rollout=facts.rollout,
@@ -155,6 +156,7 @@ class EndpointLoop:
                     seen=self._sight.replica(item.replica.members[0].host, item.replica.replica_id),
                     reachable=self._sight.is_reachable(item.replica.members[0].host),
                     holds=item.holds,
+                    away_since=self._sight.away_since(item.replica.members[0].host),
                     worn=self._wearing.worn(item.replica.replica_id),
                     in_flight=self._scaler.loads.in_flight(item.replica.replica_id),
                 )

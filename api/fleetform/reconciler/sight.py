@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime
 
 import msgspec
 
@@ -12,11 +13,13 @@ from fleetform.domain.protocol import ArtifactReport, GatewayReport, HostReplica
 class HostSight:
     """One host as last seen. reachable False: it has not answered for a while; what it runs is unknown, not gone.
 
-    noted: replicas of which its answers to commands told something since it was last asked for a report.
+    silent_since: when it was found not to answer any more. noted: replicas of which its answers to commands told something since it was
+    last asked for a report.
     """
 
     def __init__(self) -> None:
         self.reachable = False
+        self.silent_since: datetime | None = None
         self.seq = 0
         self.instance = ""
         self.boot_id = ""
@@ -57,6 +60,7 @@ class Sight:
         """Take a report in. True when the host was not reachable before."""
         host = self.hosts.setdefault(name, HostSight())
         back = not host.reachable
+        host.silent_since = None
         host.reachable, host.seq, host.instance, host.boot_id = True, report.seq, report.instance, report.boot_id
         host.capacity, host.gateway = report.capacity, report.gateway
         replicas = {replica.replica_id: replica for replica in report.replicas}
@@ -73,9 +77,10 @@ class Sight:
         self._answered(name)
         return back
 
-    def lose(self, name: str) -> bool:
+    def lose(self, name: str, now: datetime) -> bool:
         """The host does not answer any more. True when it did before."""
         host = self.hosts.setdefault(name, HostSight())
+        host.silent_since = host.silent_since or now
         was = host.reachable
         host.reachable = False
         for replica_id in host.replicas if was else ():
@@ -99,6 +104,11 @@ class Sight:
     def is_reachable(self, name: str) -> bool:
         host = self.hosts.get(name)
         return host is not None and host.reachable
+
+    def away_since(self, name: str) -> datetime | None:
+        """Since when the host does not answer; None when it does, or was never asked."""
+        host = self.hosts.get(name)
+        return None if host is None else host.silent_since
 
     def replica(self, name: str, replica_id: str) -> HostReplica | None:
         """What the host says of a replica; None when it does not know it."""

@@ -72,7 +72,7 @@ class Watch:
             try:
                 report = await self._deps.driver.observe(name, since, WAIT_S)
             except HostUnreachable as error:
-                if clock() - heard_at >= self._deps.host_grace_s and self._sight.lose(name):
+                if clock() - heard_at >= self._deps.host_grace_s and self._sight.lose(name, self._deps.now()):
                     log.warning("host_unreachable", host=name, error=error.message)
                 await asyncio.sleep(min(RETRY_S, self._deps.host_grace_s))
                 continue
