@@ -17,6 +17,7 @@ from typing import Any
 
 from fleetform.gateway import cel
 from fleetform.gateway.filters import JWT_FILTER, REVOKED_FILTER
+from fleetform.gateway.resources import ANSWER_BUFFER
 from fleetform.settings import Settings
 
 EXTENSIONS = "type.googleapis.com/envoy.extensions"
@@ -27,8 +28,6 @@ PROJECT_CLAIM = "%DYNAMIC_METADATA(envoy.filters.http.jwt_authn:payload:project)
 TOKEN_CLAIM = "%DYNAMIC_METADATA(envoy.filters.http.jwt_authn:payload:sub)%"  # noqa: S105  # names a claim, holds none
 MODEL = "%DYNAMIC_METADATA(ff:model)%"
 USAGE_FIELDS = ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens")
-ANSWER_BUFFER = 128 << 10
-"""Bytes of an answer that are held for a slow reader before the replica has to wait."""
 
 Json = dict[str, Any]
 

@@ -26,6 +26,8 @@ METADATA = "ff"
 """Our namespace in Envoy's metadata."""
 ACTIVATOR_HEADER = "x-ff-activator"
 """Set on every answer of the activator, so that its 503s never eject it."""
+ANSWER_BUFFER = 128 << 10
+"""Bytes of an answer that are held for a slow reader, on either side of Envoy, before the replica has to wait."""
 TYPE_CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 TYPE_ASSIGNMENT = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 
@@ -43,6 +45,7 @@ def cluster(route: EndpointRoute) -> Any:
             eds_config=config_source_pb2.ConfigSource(ads=config_source_pb2.AggregatedConfigSource(), resource_api_version="V3")
         ),
         connect_timeout=_seconds(1),
+        per_connection_buffer_limit_bytes=wrappers_pb2.UInt32Value(value=ANSWER_BUFFER),
         ignore_health_on_host_removal=True,
         metadata=_metadata(project=route.project, endpoint=route.endpoint, timeout_s=str(route.request_timeout_s), log=route.log_content),
         common_lb_config=_LB_CONFIG,
