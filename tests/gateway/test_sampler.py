@@ -184,8 +184,11 @@ def test_a_proxy_that_is_away_leaves_the_last_load_and_its_time(own_gateway: Gat
     own_gateway.run(engine.stop())
 
 
-def test_with_many_busy_endpoints_all_are_asked_for_at_once(gateway: Gateway, engine: EchoEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampler, "ASKED_ONE_BY_ONE", 1)
+@pytest.mark.parametrize("together", [1, 100])
+def test_busy_endpoints_are_asked_for_in_groups_or_all_at_once(
+    gateway: Gateway, engine: EchoEngine, monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    monkeypatch.setattr(sampler, "ASKED_TOGETHER", together)
     gateway.publish(*(a_route(f"many{n}", a_track("v1", 100, engine.path)) for n in range(3)))
     watched = Watched(gateway)
     watched.look()

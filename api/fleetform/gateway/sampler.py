@@ -22,8 +22,8 @@ from fleetform.settings import Settings
 
 EVERY_S = 1.0
 SAVE_EVERY_S = 10.0
-ASKED_ONE_BY_ONE = 200
-"""With more busy clusters than this the hosts of all are asked for at once."""
+ASKED_TOGETHER = 100
+"""Clusters in one question; their names must fit into Envoy's limit of 60 KiB for a request's head."""
 
 log = structlog.get_logger(__name__)
 Hosts = Mapping[str, Mapping[str, Count]]
@@ -66,9 +66,7 @@ class Sampler:
         clusters = await admin.cluster_counts(self._socket)
         routed = {key: clusters[key] for key in self._routes() if key in clusters}
         busy = self._busy(routed)
-        # The first look after a start asks for all: what they have counted so far is where counting begins.
-        everything = self._clusters is None or len(busy) > ASKED_ONE_BY_ONE
-        hosts = await admin.host_counts(self._socket, None if everything else busy) if busy else {}
+        hosts = await self._hosts(busy)
         self._clusters = routed
         self._take(self._clock(), hosts, busy)
         if self._clock() - self._saved_at >= SAVE_EVERY_S:
@@ -112,6 +110,15 @@ class Sampler:
         """Clusters with something under way now or at the last look, or that have had a request in between."""
         before = self._clusters or {}
         return [key for key, count in clusters.items() if count.active or count != before.get(key)]
+
+    async def _hosts(self, busy: list[str]) -> Hosts:
+        """The hosts of these clusters; of all at once where more than half are busy, which is then the shorter way."""
+        if 2 * len(busy) > max(len(self._routes()), ASKED_TOGETHER):
+            return await admin.host_counts(self._socket)
+        found: dict[str, Mapping[str, Count]] = {}
+        for first in range(0, len(busy), ASKED_TOGETHER):
+            found |= await admin.host_counts(self._socket, busy[first : first + ASKED_TOGETHER])
+        return found
 
     def _take(self, at: float, hosts: Hosts, busy: Collection[str]) -> None:
         routes = self._routes()
