@@ -4,12 +4,15 @@ import contextlib
 import json
 import signal
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 
+from fleetform.domain.load import EngineLoad, Histogram, HostLoad, Windows
 from fleetform.domain.model import Task
 from fleetform.domain.protocol import HostReplica, HostReplicaState
 from fleetform.host import processes
@@ -41,6 +44,25 @@ def test_a_chat_model_serves_times_out_and_drains(worker: Machine) -> None:
         assert (late.status_code, late.json()["error"]["code"]) == (504, "request_timeout")
     ask(replica, "completions", prompt="a", max_tokens=1)
     assert tokens_made(replica) - before < LONG["max_tokens"]
+
+    # The host knows how the engine does, and how its streams flow.
+    since = (datetime.now(UTC) - timedelta(minutes=2)).isoformat()
+    with client(replica) as http:
+        body = {"model": "chat", "stream": True, **LONG, "max_tokens": 40, "min_tokens": 40}
+        with http.stream("POST", "/v1/completions", json=body, headers={"x-ff-timeout-s": "60"}) as stream:
+            parts = [line for line in stream.iter_lines() if line]
+            assert parts[-1] == "data: [DONE]"
+    engine = until("the engine is known", lambda: told(worker, tokens_mean=1.0), timeout_s=60)
+    assert (engine.running, engine.waiting, engine.kv_usage) == (0, 0, 0.0)
+    assert engine.token_capacity is not None
+    assert engine.token_capacity >= 2048
+    assert engine.memory_mib is not None
+    assert 300 < engine.memory_mib < 8000
+    gaps = until("its stream is counted", lambda: gaps_of(worker, since), timeout_s=30)
+    assert gaps.total == len(parts) - 1, "tokens that come faster than they can be sent share a part"
+    slowest = gaps.quantile_ms(1.0)
+    assert slowest is not None
+    assert 0 < slowest < 30_000
 
     # A stop lets what runs finish, then the whole group is gone.
     with client(replica) as http, http.stream("POST", "/v1/completions", json={"model": "chat", "stream": True, **LONG}) as stream:
@@ -125,6 +147,19 @@ def paused_engine(worker: Machine, leader: Identity) -> Iterator[None]:
     finally:
         for member in engine:
             processes.send(member, signal.SIGCONT)
+
+
+def told(worker: Machine, tokens_mean: float) -> EngineLoad | None:
+    """What the engine has said, once it has ended requests of at least so many tokens on average and its memory is known."""
+    load = msgspec.json.decode(worker.call("GET", "/v1/load").content, type=HostLoad)
+    found = next((engine for engine in load.engines if engine.memory_mib is not None and engine.running == 0), None)
+    return found if found is not None and (found.prompt_tokens_mean or 0.0) >= tokens_mean else None
+
+
+def gaps_of(worker: Machine, since: str) -> Histogram | None:
+    answer = worker.call("GET", "/v1/gateway/windows", key="acme/chat", since=since)
+    tracks = msgspec.json.decode(answer.content, type=Windows).tracks
+    return tracks[0].gaps if tracks and tracks[0].gaps.total else None
 
 
 def tokens_made(replica: HostReplica) -> int:
