@@ -4,8 +4,8 @@ Every part runs under load on one whole Fleetform: 50 requests a second, every s
 stream counts by its last event and the absence of an error inside it. The killed replica is one of two and the load is plain requests
 (what of a stream is out cannot be said again elsewhere); the same kill with Envoy's defaults, in the same run, is the reference.
 
-PARTS=rollout,kill runs some of them. MINUTES (default 2) is how long the control plane is gone. ROLLOUTS (default 2) is how many.
-REAL=0 leaves out the rollout on real vLLM.
+PARTS=rollout,kill runs some of them. MINUTES (default 2) is how long the control plane is gone. ROLLOUTS (default 2) is how
+many, CYCLES (default 10) how often nothing runs. REAL=0 leaves out the rollout on real vLLM.
 """
 
 import os
@@ -26,7 +26,6 @@ from tests.harness.waiting import until
 
 KILL_REQUESTS = 4000
 KILL_RATE = 130.0
-CYCLES = 10
 PLANE = ("fleetform host", "fleetform server")
 
 
@@ -86,6 +85,27 @@ def drain(shop: Shop) -> Part:
         load.answer_at_least(50)
     shop.delete("drain")
     return _part("scale-down", load, "4 replicas to 1")
+
+
+def cycles(shop: Shop) -> Part:
+    """Nothing runs; the whole load comes at once, is served, and leaves; nothing runs again."""
+    count = int(os.environ.get("CYCLES", "10"))
+    shop.create("cycles", "v1", "--min-replicas", "0", "--max-replicas", "1", "--idle", "30s")
+    sent, slowest_s = 0, 0.0
+    lost: list[Lost] = []
+    for _ in range(count):
+        until(
+            "nothing runs",
+            lambda: not shop.engines() and shop.get("cycles")["status"]["phase"] == "ScaledToZero",
+            timeout_s=180,
+            every_s=0.5,
+        )
+        with SteadyLoad(shop.base_url, shop.key, "cycles", long_body={"max_tokens": 20, "stub_token_delay_s": 0.1}) as load:
+            load.answer_at_least(200)
+        sent, slowest_s = sent + load.sent, max(slowest_s, load.slowest_s)
+        lost += load.lost
+    shop.delete("cycles")
+    return Part(f"{count} cycles 0→1→0", sent, lost, f"slowest answer {slowest_s:.2f} s")
 
 
 def kill(shop: Shop) -> Part:
@@ -169,6 +189,7 @@ def _wanted(name: str) -> bool:
 PARTS: dict[str, Callable[[Shop], Part]] = {
     "rollout": rollout,
     "drain": drain,
+    "cycles": cycles,
     "kill": kill,
     "restart": restart,
     "alone": without_control_plane,

@@ -1,0 +1,45 @@
+"""Row 39: Envoy is exchanged for another, as an upgrade or a changed setting does: nothing is lost, not even what has run for long."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.shop import Shop
+from tests.harness.load import SteadyLoad
+from tests.harness.stack import Stack
+from tests.harness.waiting import until
+
+pytestmark = [pytest.mark.envoy, pytest.mark.postgres, pytest.mark.timeout(400)]
+ENVOY = "envoy --config-path"
+BODY = {"max_tokens": 60, "stub_token_delay_s": 0.1}
+
+
+@pytest.fixture
+def own_shop() -> Iterator[Shop]:
+    """A stack of this test alone: its Envoys go on for a while after they were exchanged."""
+    with Stack() as stack:
+        shop = Shop(stack)
+        shop.register("v1")
+        yield shop
+
+
+def exchange(shop: Shop, max_body_mib: int) -> set[int]:
+    """Change a setting that stands in Envoy's bootstrap, and run `up`; the pids of the Envoys before."""
+    before = set(shop.stack.processes(ENVOY))
+    shop.stack.variables["FLEETFORM_MAX_BODY_MIB"] = str(max_body_mib)
+    shop.stack.up()
+    until("another Envoy runs", lambda: set(shop.stack.processes(ENVOY)) - before)
+    return before
+
+
+def test_row_39_an_exchanged_proxy_loses_nothing_also_twice_in_a_row(own_shop: Shop) -> None:
+    own_shop.create("exchanged", "v1", "--min-replicas", "2", "--max-replicas", "2")
+    engines = own_shop.engines()
+    for number in range(2):
+        with SteadyLoad(own_shop.base_url, own_shop.key, "exchanged", rate=50, long_streams=10, long_body=BODY) as load:
+            load.answer_at_least(100)
+            before = exchange(own_shop, 20 + number)
+            load.answer_at_least(800)
+            assert before <= set(own_shop.stack.processes(ENVOY)), "the old ones finish what they have"
+        assert load.lost == []
+    assert own_shop.engines() == engines
