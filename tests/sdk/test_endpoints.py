@@ -6,6 +6,7 @@ import pytest
 import fleetform_sdk as sdk
 from fleetform.domain.conditions import ConditionType, Reason
 from fleetform.domain.endpoint import Rejected
+from fleetform.domain.rollout import RolloutPhase
 from tests.sdk import bodies
 from tests.sdk.fake_api import FakeApi, problem, tagged
 
@@ -177,3 +178,16 @@ def test_wait_until_verified() -> None:
     slow = FakeApi().on("GET", VERSION, (200, bodies.model_version(False, Reason.VERIFYING)))
     with pytest.raises(sdk.WaitTimeout):
         slow.client().model_versions.wait_until_verified("acme-summarizer", "v1.4", timeout=0)
+
+
+def test_a_rollout_is_told_of_while_apply_waits() -> None:
+    moving = bodies.endpoint({"v1.5": 100}, generation=2, observed=1, live={"v1.4": 100})
+    ready = bodies.endpoint({"v1.5": 100}, generation=2, revision=2)
+    earlier = bodies.rollout(generation=1)
+    api = FakeApi().on("PUT", PATH, (200, moving)).on("GET", PATH, (200, moving), (200, moving), (200, moving), (200, ready))
+    running, done = bodies.rollout(), bodies.rollout(phase=RolloutPhase.COMPLETED)
+    pages = [bodies.page(rollout) for rollout in (earlier, running, running, done)]
+    api.on("GET", f"{PATH}/rollouts", *((200, page) for page in pages))
+    told: list[str] = []
+    api.client().endpoints.apply("prod", SPEC, wait=True, on_rollout=lambda endpoint, rollout: told.append(rollout.phase))
+    assert told == ["Running", "Completed"], "each word once, and none about an earlier generation"

@@ -27,6 +27,7 @@ class AsyncEndpoints(AsyncResource):
         wait: bool = False,
         timeout: Duration = "30m",
         on_progress: Progress | None = None,
+        on_rollout: RolloutProgress | None = None,
         create_only: bool = False,
         project: str | None = None,
     ) -> models.Endpoint:
@@ -40,7 +41,9 @@ class AsyncEndpoints(AsyncResource):
         if not wait:
             return applied
         generation = applied.metadata.generation
-        return await self.wait_until_ready(name, generation=generation, timeout=timeout, on_progress=on_progress, project=where)
+        return await self.wait_until_ready(
+            name, generation=generation, timeout=timeout, on_progress=on_progress, on_rollout=on_rollout, project=where
+        )
 
     async def update(self, name: str, change: Change, *, project: str | None = None) -> models.Endpoint:
         """Change part of the spec: read it, and put change(spec) in its place unless somebody else wrote in between, else start anew.
