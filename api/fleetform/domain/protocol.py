@@ -44,6 +44,15 @@ class VerifyArtifact(Record, frozen=True, kw_only=True, tag="verify_artifact"):
     engine_version: str = ""
 
 
+class Prefetch(Record, frozen=True, kw_only=True, tag="prefetch"):
+    """Have the artifact of a verified model version in the cache before a replica needs it, if there is room. Nobody waits for it."""
+
+    version_uid: str
+    manifest: Manifest
+    artifact: str
+    prefixes: tuple[str, ...]
+
+
 class StartReplica(Record, frozen=True, kw_only=True, tag="start_replica"):
     """Make this replica run. Nothing is left to choose: members name the devices, track all that is started.
 
@@ -79,7 +88,7 @@ class ForgetReplica(Record, frozen=True, kw_only=True, tag="forget_replica"):
     replica_id: str
 
 
-Command = VerifyArtifact | StartReplica | StopReplica | ForgetReplica
+Command = VerifyArtifact | Prefetch | StartReplica | StopReplica | ForgetReplica
 
 
 class CommandRequest(Record, frozen=True, kw_only=True):

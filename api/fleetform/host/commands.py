@@ -12,6 +12,7 @@ from fleetform.domain.protocol import (
     CommandResult,
     ForgetReplica,
     HostRefusal,
+    Prefetch,
     StartReplica,
     StopReplica,
     VerifyArtifact,
@@ -19,6 +20,7 @@ from fleetform.domain.protocol import (
 from fleetform.host.board import Board
 from fleetform.host.fence import Fence
 from fleetform.host.layout import is_replica_id
+from fleetform.host.prefetches import Prefetches
 from fleetform.host.replicas import Replicas
 from fleetform.host.verifications import Verifications
 from fleetform.steps import Step, step
@@ -29,11 +31,12 @@ log = structlog.get_logger(__name__)
 class Commands:
     """Commands one after the other: each is short, the work goes on behind it."""
 
-    def __init__(self, fence: Fence, board: Board, replicas: Replicas, verifications: Verifications) -> None:
+    def __init__(self, fence: Fence, board: Board, replicas: Replicas, verifications: Verifications, prefetches: Prefetches) -> None:
         self.fence = fence
         self.board = board
         self.replicas = replicas
         self.verifications = verifications
+        self.prefetches = prefetches
         self.lock = asyncio.Lock()
         board.epoch = fence.epoch
 
@@ -73,13 +76,15 @@ class Commands:
 
     async def _do(self, request: CommandRequest) -> CommandResult:
         command = request.command
-        if not isinstance(command, VerifyArtifact) and not is_replica_id(command.replica_id):
+        if not isinstance(command, VerifyArtifact | Prefetch) and not is_replica_id(command.replica_id):
             return CommandResult(command_id=request.command_id, accepted=False, message="a replica id has 1 to 64 of A-Z a-z 0-9 . _ -")
         unknown = isinstance(command, StopReplica) and not self.replicas.knows(command.replica_id)
         refusal = "it was stopped before" if isinstance(command, StartReplica) else "it has not exited; stop it first"
         match command:
             case VerifyArtifact():
                 done: str | None = self.verifications.start(command)
+            case Prefetch():
+                done = self.prefetches.start(command)
             case StartReplica():
                 done = await self.replicas.start(command)
             case StopReplica():

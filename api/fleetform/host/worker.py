@@ -33,6 +33,7 @@ from fleetform.host.guard import keep_supervisor
 from fleetform.host.healing import Healing
 from fleetform.host.layout import Layout
 from fleetform.host.parts import Host
+from fleetform.host.prefetches import Prefetches
 from fleetform.host.replicas import Replicas
 from fleetform.host.verifications import Verifications
 from fleetform.settings import Settings
@@ -66,7 +67,8 @@ async def serve(settings: Settings, layout: Layout) -> None:
     replicas = Replicas(Host(layout=layout, board=board, ledger=machine, artifacts=artifacts, proxy=FeedProxy(feed)))
     engines = EngineWatch(replicas, telemetry.store)
     verifications = Verifications(board, artifacts)
-    commands = Commands(Fence(layout), board, replicas, verifications)
+    prefetches = Prefetches(artifacts)
+    commands = Commands(Fence(layout), board, replicas, verifications, prefetches)
     await feed.start()
     telemetry.start()
     replicas.adopt()
@@ -82,6 +84,7 @@ async def serve(settings: Settings, layout: Layout) -> None:
         await engines.stop()
         await replicas.let_go()
         await verifications.stop()
+        await prefetches.stop()
         await artifacts.close()
         await telemetry.stop()
         await feed.stop()

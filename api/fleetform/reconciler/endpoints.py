@@ -21,6 +21,7 @@ from fleetform.domain.protocol import (
     ForgetReplica,
     HostReplica,
     HostReplicaState,
+    Prefetch,
     StartReplica,
     StopReplica,
     VerifyArtifact,
@@ -382,7 +383,7 @@ def _steps_of(command: Command) -> tuple[Step, Step]:
             return Step.STOP_BEFORE, Step.STOP_SENT
         case ForgetReplica():
             return Step.FORGET_BEFORE, Step.FORGET_SENT
-        case VerifyArtifact():
+        case VerifyArtifact() | Prefetch():
             return Step.VERIFY_BEFORE, Step.VERIFY_SENT
 
 

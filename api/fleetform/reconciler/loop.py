@@ -236,6 +236,7 @@ class Term:
         outcome, concerned = await self.versions.reconcile(uid)
         for endpoint_uid in concerned:
             self.queue.hint(f"{ENDPOINT} {endpoint_uid}")
+        await self.versions.spread(uid)
         return outcome
 
     async def _tell_poison(self, key: str, error: Exception) -> None:

@@ -65,6 +65,11 @@ class ArtifactCache:
             on_progress,
         )
 
+    def holds(self, manifest: Manifest) -> bool:
+        """True when the artifact's files are here, by their sizes; their bytes are for `ensure` to hash."""
+        folder = self._layout.model(manifest.digest)
+        return folder.is_dir() and sizes(folder) == {file.path: file.size for file in manifest.files}
+
     def pin(self, digest: str, holder: str) -> None:
         """Keeps the artifact from being evicted while holder needs it, over restarts of this process too."""
         _check_words(digest, holder)
