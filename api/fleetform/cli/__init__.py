@@ -7,7 +7,7 @@ lazy.py      the group that imports on demand
 context.py   what every client verb shares: --project, --output, the client, exit statuses
 failures.py  an error of the SDK as a sentence, with the option that is wrong and the remedy
 output.py    tables for a terminal, plain lines in a pipe, JSON
-progress.py  what --wait shows
+progress.py  what --wait shows; watch.py what --watch does
 options.py   option types: durations, splits, key=value
 model.py, endpoint.py, replicas.py, …   one module per noun
 """
