@@ -73,3 +73,15 @@ def test_a_step_that_does_not_exist_is_told_at_the_start() -> None:
     done = run("host.spawn.afterwards")
     assert done.returncode == 1
     assert "the steps are server.lease.before_take" in done.stderr
+
+
+def test_a_program_can_be_stopped_at_a_step_and_go_on_from_there(tmp_path: Path) -> None:
+    file = tmp_path / "crash"
+    file.write_text("host.spawn.after:2 stop\n")
+    words = [sys.executable, "-c", PASSES]
+    with subprocess.Popen(words, env={**os.environ, VARIABLE: str(file)}, stdout=subprocess.PIPE, text=True) as program:
+        _, status = os.waitpid(program.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        assert not file.exists()
+        program.send_signal(signal.SIGCONT)
+        assert program.communicate(timeout=20)[0].count("passed") == 3

@@ -4,7 +4,8 @@ FLEETFORM_CRASH_AT=NAME[:N]   the process ends itself by SIGKILL when it passes 
 FLEETFORM_CRASH_AT=/PATH      as the first line of the file there says, which is read at every step; the line is removed before the death
 
 The second form is for whoever tests that any line may be the last: one death for each line, after which the program comes back and
-goes on. Unset, a step is one comparison.
+goes on. NAME[:N] may be followed by ` stop`: then it is SIGSTOP, and whoever sends SIGCONT lets the program go on at that very point.
+Unset, a step is one comparison.
 """
 
 import contextlib
@@ -80,7 +81,7 @@ class _Switch:
             raise ValueError(f"{VARIABLE} is {source!r}; the steps are {', '.join(Step)}")
 
     def pass_by(self, name: Step) -> None:
-        wanted, number = self._read()
+        wanted, number, end = self._read()
         if name != wanted:
             return
         self._passed += 1
@@ -88,10 +89,10 @@ class _Switch:
             return
         if self._file is not None:
             _drop_first_line(self._file)
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), end)
 
-    def _read(self) -> tuple[str, int]:
-        """The step's name, empty for none, and which passing of it."""
+    def _read(self) -> tuple[str, int, signal.Signals]:
+        """The step's name, empty for none, which passing of it, and the signal."""
         if self._file is not None:
             lines: list[str] = []
             with contextlib.suppress(OSError):
@@ -99,8 +100,9 @@ class _Switch:
             wish = lines[0] if lines else ""
             if wish != self._wish:
                 self._wish, self._passed = wish, 0
-        name, _, number = self._wish.partition(":")
-        return name, int(number) if number.isdigit() else 1
+        where, _, how = self._wish.partition(" ")
+        name, _, number = where.partition(":")
+        return name, int(number) if number.isdigit() else 1, signal.SIGSTOP if how == "stop" else signal.SIGKILL
 
 
 def _drop_first_line(file: Path) -> None:

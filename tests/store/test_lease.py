@@ -43,6 +43,21 @@ async def test_a_stopped_leader_is_followed_when_its_lease_runs_out(store: str) 
     await second.give_up()
 
 
+async def test_a_stopped_leader_that_goes_on_does_not_take_the_shard_back_from_its_successor(store: str) -> None:
+    first, second = Claim(store, "s", "one"), Claim(store, "s", "two")
+    assert await first.take()
+    await database.rows("UPDATE lease SET expires_at = now() - interval '1 second'")
+    assert await second.take()
+    assert not await first.renew()
+    assert not await first.take(), "it still holds the session lock, and that must not count"
+    assert not await first.take()
+    assert await second.renew(), "the successor has the lock now"
+    third = Claim(store, "s", "three")
+    assert not await third.take()
+    for claim in (first, second, third):
+        await claim.give_up()
+
+
 async def test_a_write_with_an_old_epoch_is_refused(store: str) -> None:
     first, second = Claim(store, "s", "one"), Claim(store, "s", "two")
     await first.take()

@@ -110,7 +110,9 @@ class EndpointLoop:
             if released and made.blocked:
                 # It may have made room for itself, in a swap: it looks first, and then those who wait for any room.
                 return await self.reconcile(uid)
-            return self._outcome(uid, made, waits_s)
+            outcome = self._outcome(uid, made, waits_s)
+            # What follows from a step of the traffic is planned and recorded with the next look, not with the next event.
+            return InProgress(after_s=0) if made.rollout != facts.rollout and not facts.desired.deleting else outcome
         finally:
             if released:
                 self._on_release()

@@ -1,9 +1,11 @@
 """Who leads a shard. One row each; its epoch only grows, and every write of a reconciler is guarded by it.
 
 The holder also keeps a session lock on a connection of its own. PostgreSQL drops it the moment the process dies, so that a successor
-need not wait for the lease to run out; a holder that is stopped keeps the lock but not the lease.
+need not wait for the lease to run out; a holder that is stopped keeps the lock but not the lease. When it goes on and finds a
+successor, it leaves the lock to that one, and does not take the shard back by it.
 """
 
+import asyncio
 import zlib
 from typing import Any
 
@@ -28,11 +30,16 @@ class Claim:
 
     async def take(self) -> bool:
         """True when this server leads now, with a new epoch: the holder before it has died, given up, or let its lease run out."""
-        locked = await self._lock()
+        clock = asyncio.get_running_loop().time
+        was_ours = self._holds_lock
+        locked = not was_ours and clock() >= self._leaves_lock_until and await self._lock()
         step(Step.LEASE_BEFORE_TAKE)
         found = await rows(_TAKE, self.shard, self.holder, float(TTL_S), locked)
         step(Step.LEASE_TAKEN)
         if not found:
+            if was_ours:
+                self._let_go()
+                self._leaves_lock_until = clock() + RENEW_S + 1
             return False
         self.epoch = found[0]["epoch"]
         return True
@@ -49,6 +56,14 @@ class Claim:
         """Let a successor take over at once."""
         if self.epoch:
             await rows(_GIVE_UP, self.shard, self.holder, self.epoch)
+        self._let_go()
+
+    @property
+    def _holds_lock(self) -> bool:
+        return self._has_lock and self._connection is not None and not self._connection.is_closed()
+
+    def _let_go(self) -> None:
+        """Of the session lock, with its connection."""
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
@@ -66,6 +81,7 @@ class Claim:
         return self._has_lock
 
     _has_lock = False
+    _leaves_lock_until = 0.0
 
 
 async def guard(shard: str, epoch: int) -> None:
