@@ -14,5 +14,6 @@ bootstrap.py  Envoy's bootstrap and command line; chain.py, cel.py, routing.py,
 admin.py      in-flight counts from Envoy's admin socket; rotation.py bounds the access log
 telemetry.py  what is measured here: sampler.py, timeline.py and served.py the load now, intake.py and windows.py how requests
               ended in the last hour, out of the access log
-activator.py  answers for endpoints without a replica, and /v1/models
+activator/    holds requests for endpoints without a replica, and answers /v1/models
+waiting.py    what activators hold, told to the host worker; what is in force, told to them
 """
