@@ -44,6 +44,7 @@ class Server:
 
     def __init__(self, name: str, epoch: int, deps: Deps, memory: Memory, machines: Machines) -> None:
         self.name, self.epoch = name, epoch
+        self._now = deps.now
         self._memory, self._machines = memory, machines
         self.stopped = self.over = False
         self.asked: dict[str, HostReport | None] = {}
@@ -119,7 +120,7 @@ class Server:
         """The answer arrives. forgetful: everything is asked for next time."""
         report = self.asked.pop(host)
         if report is None:
-            self.term.sight.lose(host)
+            self.term.sight.lose(host, self._now())
             return
         await self.term._watch._take(host, report, cast(asyncio.TaskGroup, _NoTasks()))
         self._since[host] = 0 if forgetful else report.seq

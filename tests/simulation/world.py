@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import itertools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from datetime import datetime, timedelta
+from typing import Any
 from unittest import mock
 
 import msgspec
@@ -60,6 +61,7 @@ class World:
         self.servers: list[Server] = []
         self.old_snapshots: list[RoutingSnapshot] = []
         self.mended = False
+        self._spawned: list[asyncio.Task[None]] = []
         self._ids = itertools.count(1)
         self._sweep_at = self.now + timedelta(seconds=SLOW_PASS_S)
 
@@ -267,8 +269,8 @@ class World:
             for server in self.servers:
                 server.term._sweep_now.set()
 
-    def _spawn(self, work: object) -> None:
-        asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self._spawned.append(asyncio.get_running_loop().create_task(work))
 
     async def _settle(self) -> None:
         """Until every task waits at a point."""
@@ -276,6 +278,9 @@ class World:
         await asyncio.sleep(0)
         while ready:
             await asyncio.sleep(0)
+        for task in self._spawned:
+            task.result()
+        self._spawned.clear()
         for server in self.servers:
             if server.error is not None:
                 raise server.error
