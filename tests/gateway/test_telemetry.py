@@ -55,7 +55,7 @@ def watched(gateway: Gateway) -> Iterator[Telemetry]:
 
 
 def track(telemetry: Telemetry, model: str, version: str, requests: int) -> TrackWindow:
-    """The window of that track once it has so many requests. Whole buckets only count, so this takes up to six seconds."""
+    """The window of that track once it has so many requests."""
     since = datetime.now(UTC) - timedelta(minutes=5)
 
     def found() -> TrackWindow | None:

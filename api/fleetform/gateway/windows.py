@@ -64,19 +64,19 @@ class WindowStore:
             bucket.gaps.update(gaps)
 
     def read(self, key: str, since: float, until: float) -> Windows:
-        """What ended in the buckets that lie whole between since and until."""
-        first = max(-int(-since // BUCKET_S), self._forgotten)
-        last = max(first, int(until // BUCKET_S))
+        """What ended in the buckets that begin between since and until, the last as far as it is filled."""
+        first = max(_ceil(since), self._forgotten)
+        last = max(first, _ceil(until))
         found: dict[str, list[Bucket]] = {}
         for tick in range(first, last):
             for track, bucket in self._by_tick.get(tick, {}).get(key, {}).items():
                 found.setdefault(track, []).append(bucket)
         tracks = tuple(_window(track, found[track]) for track in sorted(found))
-        return Windows(since=_moment(first * BUCKET_S), until=_moment(last * BUCKET_S), tracks=tracks)
+        return Windows(since=_moment(first * BUCKET_S), until=_moment(max(first * BUCKET_S, until)), tracks=tracks)
 
     def recent(self, since: float, until: float) -> dict[str, Windows]:
         """The same of every endpoint of which requests ended in that time, by key."""
-        ticks = range(-int(-since // BUCKET_S), int(until // BUCKET_S))
+        ticks = range(_ceil(since), _ceil(until))
         keys = {key for tick in ticks for key in self._by_tick.get(tick, {})}
         return {key: self.read(key, since, until) for key in sorted(keys)}
 
@@ -120,6 +120,11 @@ def _window(track: str, buckets: list[Bucket]) -> TrackWindow:
 def _histogram(parts: Iterator[bytearray]) -> Histogram:
     """A Counter counts bytes; all at once is ten times as fast as array by array."""
     return Histogram(counts=dict(Counter(b"".join(parts))))
+
+
+def _ceil(at: float) -> int:
+    """The first bucket that begins at that time or later."""
+    return -int(-at // BUCKET_S)
 
 
 def _moment(at: float) -> datetime:
