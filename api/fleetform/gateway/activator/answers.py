@@ -48,9 +48,9 @@ def no_replica(route: EndpointRoute, held_s: float, away: str) -> Answer:
     return _unavailable(f"{message}{away}", "no_ready_replica", route, None)
 
 
-def failed_too_often(route: EndpointRoute) -> Answer:
-    """Replicas took the request and broke off, several times."""
-    message = f"The replicas of the endpoint '{route.endpoint}' broke off each time they tried this request."
+def failed_too_often(route: EndpointRoute, times: int) -> Answer:
+    """Replicas took the request and broke off, or Envoy found none, so many times."""
+    message = f"No replica of the endpoint '{route.endpoint}' could answer this request; it was tried {times} times."
     return _unavailable(message, "no_ready_replica", route, None)
 
 

@@ -67,7 +67,9 @@ class Activator:
         if route.command_engine and tried.failures and self._clock() - started_at >= route.request_timeout_s:
             return answers.too_slow(route)
         size = int(_number(headers.get("content-length", ""), 0))
-        return answers.failed_too_often(route) if tried.is_over else self._hold.enter(route, size, tried, started_at)
+        if tried.is_over:
+            return answers.failed_too_often(route, tried.attempt)
+        return self._hold.enter(route, size, tried, started_at)
 
     async def _settled(self, place: Place, body: "_Body") -> Answer | None:
         """What ends the wait; None when the client has left."""

@@ -132,7 +132,7 @@ class Hold:
         now = asyncio.get_running_loop().time()
         for place in self._held.get(key, ()):
             if place.not_before <= now:
-                place.settle(answers.failed_too_often(route) if place.tried.is_over else BOUNCE)
+                place.settle(answers.failed_too_often(route, place.tried.attempt) if place.tried.is_over else BOUNCE)
         return False
 
     def _is_in_force(self, route: EndpointRoute, version: int) -> bool:
