@@ -4,6 +4,7 @@ The settings are those tried in the field notes; each guards a request that woul
 overprovisioning_factor   the activator gets nothing while one replica of a track lives
 healthy_panic 1 %         an ejected replica gets nothing while anything else is left, the activator too; an activator that was
                           killed is tried again at once
+LEAST_REQUEST             a slow replica is busy, and gets little: there is no ejection by latency. A dead one is ejected before it attracts
 max_retries               the default of 3 per cluster makes a retry policy useless when a host dies
 idle_timeout 4 s          engines close an idle connection after 5 s
 """
@@ -44,6 +45,7 @@ def cluster(route: EndpointRoute) -> Any:
         eds_cluster_config=cluster_pb2.Cluster.EdsClusterConfig(
             eds_config=config_source_pb2.ConfigSource(ads=config_source_pb2.AggregatedConfigSource(), resource_api_version="V3")
         ),
+        lb_policy=cluster_pb2.Cluster.LEAST_REQUEST,
         connect_timeout=_seconds(1),
         per_connection_buffer_limit_bytes=wrappers_pb2.UInt32Value(value=ANSWER_BUFFER),
         ignore_health_on_host_removal=True,
