@@ -16,7 +16,7 @@ BACK_OFF_GROWTH = 4
 BACK_OFF_MAX_S = 30.0
 STEADY_AFTER_S = 10.0
 RETIRED_MAX = 2
-"""Envoy counts its epochs by three. One that is to end early cannot be told so: its successor asks it for figures, and dies without it."""
+"""Envoy counts its epochs by three, and ends its predecessor when its successor comes. Ended by us, it would take the successor with it."""
 
 
 class Spec(NamedTuple):
