@@ -60,6 +60,9 @@ def mixed(track: str, fast: int, slow: int, slow_ms: float) -> TrackWindow:
         (a_window("v2", 100), a_window("v1", 100), EffectiveSlo(ttft_p95_ms=50, latency_p95_ms=500), S.PASSED, None),
         # Too little to tell.
         (a_window("v2", 9, errors=9), GOOD, NO_SLO, S.NOT_JUDGED, None),
+        (a_window("v2", 19), GOOD, NO_SLO, S.NOT_JUDGED, None),
+        (a_window("v2", 1000), a_window("v1", 19), NO_SLO, S.NOT_JUDGED, None),
+        (a_window("v2", 20), a_window("v1", 20), NO_SLO, S.PASSED, None),
         (a_window("v2", 0), GOOD, NO_SLO, S.NOT_JUDGED, None),
         (a_window("v2", 1000), None, NO_SLO, S.NOT_JUDGED, None),
         (a_window("v2", 1000), a_window("v1", 3), NO_SLO, S.NOT_JUDGED, None),

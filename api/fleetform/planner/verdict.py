@@ -68,11 +68,12 @@ def judged(candidate: TrackWindow, incumbent: TrackWindow | None, slo: Effective
     told = tuple(finding.sentence for finding in findings if finding.failed is not None)
     if not over:
         return Verdict(outcome=StepOutcome.RUNNING, evidence=told or (_few(candidate),))
-    if candidate.requests < MIN_REQUESTS:
-        return Verdict(outcome=StepOutcome.NOT_JUDGED, evidence=(_few(candidate),))
-    if not told:
+    # Rates can fail a version by few requests; to pass it, there must be enough for its times.
+    if candidate.requests < MIN_TIMED:
+        return Verdict(outcome=StepOutcome.NOT_JUDGED, evidence=(_few(candidate), *told))
+    if not told or (slo == EffectiveSlo() and (incumbent is None or incumbent.requests < MIN_TIMED)):
         few = f"the version it is compared with had {_requests(incumbent)}, too few to judge by"
-        return Verdict(outcome=StepOutcome.NOT_JUDGED, evidence=(few,))
+        return Verdict(outcome=StepOutcome.NOT_JUDGED, evidence=(few, *told))
     return Verdict(outcome=StepOutcome.PASSED, evidence=told)
 
 
