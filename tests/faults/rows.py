@@ -52,7 +52,7 @@ def _in_words(how: set[str]) -> str:
 
 def _reasons(stats: dict[str, list[Any]]) -> list[str]:
     """Why tests of rows were skipped, each reason once."""
-    found = {}
+    found: dict[str, None] = {}
     for report in stats.get("skipped", []):
         match = _ROW.search(str(report.nodeid))
         if match and isinstance(report.longrepr, tuple):

@@ -1,5 +1,7 @@
 """Row 20: the host worker is killed while streams run: every engine is found again by its identity, none is restarted, nothing is lost."""
 
+from functools import partial
+
 import pytest
 
 from fleetform.domain.protocol import HostReplicaState
@@ -20,12 +22,16 @@ def test_row_20_a_killed_worker_under_streams_loses_nothing(shop: Shop) -> None:
         for _ in range(2):
             load.answer_at_least(20)
             (old,) = shop.stack.kill(WORKER)
-            until("another worker runs", lambda old=old: set(shop.stack.processes(WORKER)) - {old})
+            until("another worker runs", partial(_another_runs, shop, old))
         load.answer_at_least(60)
     assert load.lost == []
     until("both replicas are ready by the new worker's word", lambda: shop.get("agent")["status"]["replicas"]["ready"] == 2)
     assert shop.engines() == before
     shop.delete("agent")
+
+
+def _another_runs(shop: Shop, old: int) -> bool:
+    return bool(set(shop.stack.processes(WORKER)) - {old})
 
 
 @pytest.mark.faults

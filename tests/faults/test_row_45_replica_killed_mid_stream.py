@@ -7,6 +7,7 @@ passes through.
 
 import signal
 import threading
+from typing import Any
 
 import openai
 import pytest
@@ -35,7 +36,7 @@ def test_row_45_before_the_first_byte_another_answers(own_gateway: Gateway, stre
 
     def ask() -> None:
         body = {"stub_delay_s": 1.0}
-        answer = client.chat.completions.create(model="m", messages=[], max_tokens=3, stream=stream, extra_body=body)
+        answer: Any = client.chat.completions.create(model="m", messages=[], max_tokens=3, stream=stream, extra_body=body)
         parts = [answer] if not stream else list(answer)
         texts = [part.choices[0].delta.content if stream else part.choices[0].message.content for part in parts]
         answers.append("".join(text or "" for text in texts))
