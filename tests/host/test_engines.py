@@ -35,6 +35,7 @@ def a_launch(*, devices: tuple[str, ...] = (), port: int | None = None, manifest
         devices=devices,
         scratch=Path("/run/r.d"),
         cache=Path("/cache/engines"),
+        compiled=Path("/cache/engines/compiled/0.32.0/cpu/0123"),
         cpu_threads=1,
         start_timeout_s=600,
     )

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 from fleetform.domain.replica import Address, FailureReason, Loopback, Unix
-from fleetform.host import probe, processes, records
+from fleetform.host import fit, probe, processes, records
+from fleetform.host.engines import compiled
 from fleetform.host.engines.base import Adapter, Launch, clean_environment
 from fleetform.host.launcher import launch
 from fleetform.host.layout import Layout
@@ -92,6 +93,8 @@ def _prepared(layout: Layout, record: ReplicaRecord, model_dir: Path) -> Iterato
             raise OSError("another process is starting this replica")
         for directory in (layout.work(record.replica_id), plan.scratch):
             records.private_directory(directory)
+        if record.start.track.command is None:
+            compiled.take(plan.compiled)
         if isinstance(plan.address, Unix):
             # A socket left by a dead engine makes the next one fail with "Address already in use".
             Path(plan.address.path).unlink(missing_ok=True)
@@ -99,18 +102,19 @@ def _prepared(layout: Layout, record: ReplicaRecord, model_dir: Path) -> Iterato
 
 
 def _plan(layout: Layout, record: ReplicaRecord, model_dir: Path) -> Launch:
-    start = record.start
+    start, track = record.start, record.start.track
     assert record.address is not None
     cores = len(os.sched_getaffinity(0))
     return Launch(
         served_name=start.served_name,
         nonce=start.nonce,
-        track=start.track,
+        track=track,
         model_dir=model_dir,
         address=record.address,
         devices=record.devices,
         scratch=layout.scratch(record.replica_id),
         cache=layout.engine_cache,
-        cpu_threads=max(1, min(cores, math.ceil(start.track.shape.cpu_millis / 1000))),
+        compiled=compiled.folder(layout.engine_cache, fit.installed().vllm or "", track.shape.accelerator or "cpu", track.manifest.digest),
+        cpu_threads=max(1, min(cores, math.ceil(track.shape.cpu_millis / 1000))),
         start_timeout_s=start.start_timeout_s,
     )

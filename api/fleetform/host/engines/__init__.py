@@ -2,6 +2,7 @@
 
 base.py     what an adapter is given and what it answers; the environment every engine starts from
 vllm.py     vLLM, in full
+compiled.py what it compiles, kept between starts
 command.py  an engine that the region's administrators declared
 """
 

@@ -19,7 +19,7 @@ class Launch(Record, frozen=True, kw_only=True):
     """One engine to be started. model_dir: verified files. devices: full UUIDs, none for a CPU replica.
 
     scratch: a short directory for its temporary files and inner sockets, gone with the replica. cache: what engines may keep between
-    starts (compiled kernels). cpu_threads: its share of this machine's cores.
+    starts. compiled: the part of it for kernels of this model on this device. cpu_threads: its share of this machine's cores.
     """
 
     served_name: str
@@ -30,6 +30,7 @@ class Launch(Record, frozen=True, kw_only=True):
     devices: tuple[str, ...]
     scratch: Path
     cache: Path
+    compiled: Path
     cpu_threads: int
     start_timeout_s: int
 

@@ -52,9 +52,9 @@ class Vllm:
         """Offline, silent, on loopback, with its caches where they outlive it and its inner sockets where they do not."""
         env = {
             **STANDING,
-            "VLLM_CACHE_ROOT": str(launch.cache / "vllm"),
-            "TORCHINDUCTOR_CACHE_DIR": str(launch.cache / "inductor"),
-            "TRITON_CACHE_DIR": str(launch.cache / "triton"),
+            "VLLM_CACHE_ROOT": str(launch.compiled / "vllm"),
+            "TORCHINDUCTOR_CACHE_DIR": str(launch.compiled / "inductor"),
+            "TRITON_CACHE_DIR": str(launch.compiled / "triton"),
             "VLLM_RPC_BASE_PATH": str(launch.scratch),
             "VLLM_ENGINE_READY_TIMEOUT_S": str(launch.start_timeout_s),
         }
