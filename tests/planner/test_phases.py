@@ -2,6 +2,8 @@
 
 from datetime import datetime, timedelta
 
+import msgspec
+
 from fleetform.domain.protocol import HostReplica, HostReplicaState
 from fleetform.domain.replica import Phase, Replica, ReplicaPhase, moved
 from fleetform.planner.model import SeenReplica
@@ -66,6 +68,16 @@ def test_moving_on_keeps_how_far_it_was_and_so_does_a_failure() -> None:
         found = kept(seen(replica, FETCH, LOADS), moved(replica, phase, at(9)), at(9)).phases
         assert [p.name for p in found] == ["place", "fetch", "load"]
         assert found[-1].ended_at is None
+
+
+def test_what_the_host_says_of_the_start_is_kept_and_a_failure_has_its_own_words() -> None:
+    replica = a_replica(phase=P.STARTING, created_at=NOON)
+    item = seen(replica, FETCH, LOAD)
+    assert item.seen is not None
+    item = msgspec.structs.replace(item, seen=msgspec.structs.replace(item.seen, message="started plainly: no zygote runs"))
+    assert kept(item, moved(replica, P.READY, at(9)), at(9)).message == "started plainly: no zygote runs"
+    failed = msgspec.structs.replace(moved(replica, P.FAILED, at(9)), message="it crashed")
+    assert kept(item, failed, at(9)).message == "it crashed"
 
 
 def test_what_follows_readiness_leaves_the_start_as_it_was() -> None:

@@ -5,6 +5,8 @@ supervisor.py      starts the programs of a machine, restarts them, collects eve
 children.py        one such program: its file, its process, its back-off
 processes.py       processes by identity; signals by pidfd; whole groups
 launcher.py, gate.py   no process runs before its record is on disk
+zygote/            a process that has imported an engine's software, and forks engines
+notes.py           how processes ended
 records.py, logs.py    durable files and locks; bounded logs
 unprivileged.py, postgres.py   the embedded PostgreSQL
 
@@ -16,6 +18,7 @@ board.py           what the host knows, numbered for its readers
 replicas.py, replica.py, starting.py, ending.py   replicas, the life of each, its steps
 parts.py           what all replicas share
 record.py, exits.py, oom.py, probe.py  a replica's record, its end, the evidence for its end, the proof that it serves
+prefetches.py      artifacts fetched before anybody needs them
 verifications.py, fit.py   artifacts being verified; whether the software here is what a version was made for
 ledger.py          cores, memory, devices
 guard.py           restarts a dead supervisor

@@ -92,7 +92,9 @@ class Replica:
             # What a hung engine has under way never ends.
             drains = self.record.state is HostReplicaState.SERVING and self.record.hung_since is None
             wait_s = command.drain_timeout_s if drains else 0
-            await self._update(state=HostReplicaState.STOPPING, drain_until=utc_now() + timedelta(seconds=wait_s))
+            # How it was started explains no end; that it hung does.
+            message = self.record.message if self.record.hung_since is not None else ""
+            await self._update(state=HostReplicaState.STOPPING, drain_until=utc_now() + timedelta(seconds=wait_s), message=message)
         self.begin()
 
     async def set_out(self, since: datetime | None, message: str) -> None:

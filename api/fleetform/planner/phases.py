@@ -2,7 +2,7 @@
 
 A running start is told by its host, which knows how far it is. The row has what the host said when the replica last moved on, and once
 the replica is ready all of it: `place`, from the row's making to the host's first word, what the host did, and `routed`, from the
-host's last word until every proxy sent requests to it.
+host's last word until every proxy sent requests to it. What the host says of the start, such as why it was a plain one, is kept too.
 """
 
 from datetime import datetime
@@ -28,4 +28,5 @@ def kept(item: SeenReplica, replica: Replica, now: datetime) -> Replica:
     last = told[-1].ended_at
     if replica.phase is ReplicaPhase.READY and last is not None:
         phases = (*phases, Phase(name=ROUTED, started_at=min(last, now), ended_at=now))
-    return msgspec.structs.replace(replica, phases=phases)
+    words = item.seen.message if item.seen is not None else ""
+    return msgspec.structs.replace(replica, phases=phases, message=replica.message or words)
