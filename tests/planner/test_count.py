@@ -329,3 +329,27 @@ def test_the_engine_of_a_resting_endpoint_may_be_mended_before_it_is_woken() -> 
     world.pass_time(700)
     world.settle()
     assert (len(world.born), living(world), world.status.ready) == (2, 0, True)
+
+
+def test_a_rollout_that_supersedes_another_in_scarce_room_has_no_dip() -> None:
+    """The old side is shared out anew over three tracks, one of which then has more ready replicas than its share."""
+    steps = (1, 50, 100)
+    first = effective_endpoint({"v1": 1, "v2": 99}, 4, steps=steps)
+    second = effective_endpoint({"v1": 100}, 4, steps=steps, args={"v1": {"max_num_seqs": "2"}})
+    world = World(first, quota=5)
+    world.settle()
+    world.put(second)
+    while world.ready("v1") < 3:
+        world.step()
+        world.pass_time(61)
+    world.put(effective_endpoint({"v1": 100}, 4, steps=steps))
+    for _ in range(30):
+        world.step()
+        assert world.ready() >= 4
+        world.pass_time(61)
+    world.quota = 6  # two old tracks keep one replica each until the last step
+    for _ in range(30):
+        world.step()
+        assert world.ready() >= 4
+        world.pass_time(61)
+    assert world.status.ready

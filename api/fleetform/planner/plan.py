@@ -186,7 +186,8 @@ def _resize(draft: Draft) -> Draft:
     limits = scale.bounds(state, draft.asked)
     draft = _drained(draft, wear.relieved(draft))
     widened = scale.widened(limits, wear.surging(draft))
-    draft = _drained(draft, scale.surplus(widened, draft.replicas, draft.stoppable(), draft.busy()))
+    leaving = scale.surplus(widened, draft.replicas, draft.stoppable(), draft.busy())
+    draft = _drained(draft, scale.without_a_dip(leaving, state, draft.replicas, draft.asked))
     missing = scale.missing(limits, scale.living(draft.replicas))
     if not missing:
         return wear.recycled(draft)

@@ -109,6 +109,22 @@ def surplus(limits: dict[str, Bounds], replicas: tuple[Replica, ...], stoppable:
     return gone
 
 
+def without_a_dip(leaving: list[Replica], state: RolloutState, replicas: tuple[Replica, ...], count: int) -> list[Replica]:
+    """Those of leaving that may go now: a ready one that has traffic stays until count others are ready.
+
+    A rollout that supersedes another shares its old side out anew, which may ask for fewer of a track than serve while others start.
+    """
+    spare = ready(replicas).total() - count
+    gone = []
+    for replica in sorted(leaving, key=lambda r: state.in_force.get(r.track, 0) > 0):
+        if replica.phase is ReplicaPhase.READY:
+            if spare <= 0 and state.in_force.get(replica.track, 0) > 0:
+                continue
+            spare -= 1
+        gone.append(replica)
+    return gone
+
+
 def giving_way(
     state: RolloutState, replicas: tuple[Replica, ...], count: int, stoppable: Collection[str], busy: Mapping[str, int]
 ) -> list[Replica]:
