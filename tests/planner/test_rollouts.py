@@ -236,12 +236,26 @@ def test_back_in_the_middle_of_a_rollout_is_one_change_of_weights_too() -> None:
     assert world.status.ready
 
 
-def test_to_take_a_canary_away_is_to_go_back() -> None:
-    world = served()
-    world.put(wish({"v1": 90, "v2": 10}, steps=(100,), step_hold_s=0))
+@pytest.mark.parametrize("replicas", [1, 2, 4])
+def test_to_take_a_canary_away_is_to_go_back_at_once(replicas: int) -> None:
+    world = served(replicas)
+    world.put(wish({"v1": 90, "v2": 10}, replicas, steps=(100,), step_hold_s=0))
     world.settle()
-    world.put(wish({"v1": 100}))
+    world.put(wish({"v1": 100}, replicas))
     world.step()
+    assert world.weights() == {"v1": 100}, "whether or not more replicas of it have to start"
+    world.settle()
+    assert world.ready("v1") == replicas
+
+
+def test_to_go_back_from_an_even_split_waits_for_the_replicas_that_carry_it() -> None:
+    world = served(4)
+    world.put(wish({"v1": 50, "v2": 50}, 4, steps=(100,), step_hold_s=0, bake_s=0))
+    world.settle()
+    world.put(wish({"v1": 100}, 4))
+    world.step()
+    assert world.weights() == {"v1": 50, "v2": 50}
+    world.settle()
     assert world.weights() == {"v1": 100}
 
 

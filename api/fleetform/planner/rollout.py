@@ -22,6 +22,8 @@ from fleetform.planner.model import Blocked, BlockReason
 FAILED_STARTS = 3
 SURGE, SWAP = "surge", "swap"
 """Strategies: new replicas start beside the old ones, or in their place."""
+MOST_WEIGHT = 75
+"""A track with so much of the traffic is at most a third short of its replicas when it gets all of it."""
 STABLE_S = 60
 """A replica that has been ready for so long clears its track's failed starts."""
 
@@ -128,13 +130,19 @@ def next_short(state: RolloutState, ready: dict[str, int], final: dict[str, int]
         return [t for t in sorted(final) if ready.get(t, 0) < final[t]]
     percent = state.steps[_next_step(state, ready)]
     growing = [t for t, weight in sorted(state.new.items()) if weight > state.old.get(t, 0)]
-    return [t for t in growing if ready.get(t, 0) < _needed(final[t], percent, swaps=is_swap(state))]
+    return [t for t in growing if ready.get(t, 0) < _needed(state, t, final[t], percent)]
 
 
-def _needed(final: int, percent: int, *, swaps: bool) -> int:
-    """Ready replicas for a step of percent of the way to final ones. In a swap one is always on its way, so that one less is enough."""
-    if swaps:
+def _needed(state: RolloutState, track: str, final: int, percent: int) -> int:
+    """Ready replicas of track for a step of percent of the way to final ones.
+
+    In a swap one is always on its way, so that one less is enough. To be rid of a canary at once, what carries most of the traffic
+    already is trusted with the rest while more replicas of it start.
+    """
+    if is_swap(state):
         return max(1, min(final - 1, final * percent // 100))
+    if state.back and state.old.get(track, 0) >= MOST_WEIGHT:
+        return max(1, final * state.old[track] // 100)
     return max(1, -(-final * percent // 100))
 
 
