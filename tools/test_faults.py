@@ -27,7 +27,7 @@ def stages(go: str) -> list[Stage]:
     """One after another: faults are timed, and real engines need the memory."""
     pytest = (str(environment.VENV / "bin" / "python"), "-m", "pytest")
     return [
-        Stage("crash points and simulator", (*pytest, "-m", "faults", "--ignore=tests/faults", f"--seeds={SEEDS}")),
+        Stage("long simulation", (*pytest, "-m", "faults", "--ignore=tests/faults", f"--seeds={SEEDS}")),
         Stage("rows of the fault table", (*pytest, "-p", "tests.faults.rows", "tests/faults")),
     ]
 
