@@ -10,7 +10,7 @@ from fleetform.domain.model import ModelVersionSpec
 from fleetform.domain.protocol import ArtifactReport, ArtifactState
 from fleetform.domain.rollout import RolloutState
 from fleetform.planner import placement, plan_version
-from fleetform.planner.backoff import delay_s
+from fleetform.planner.backoff import delay_s, spread_s
 from fleetform.planner.draft import Draft
 from fleetform.planner.model import VersionObserved
 from fleetform.planner.tracks import shared_out
@@ -41,6 +41,14 @@ def test_replicas_are_shared_by_largest_remainder_each_track_at_least_one(
 def test_pauses_are_those_of_the_table() -> None:
     assert [delay_s(n) for n in range(12)] == [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
     assert delay_s(10**6) == 300
+
+
+def test_those_who_fail_together_do_not_try_again_together() -> None:
+    for failures in (1, 4, 12):
+        pauses = {spread_s(failures, f"track-{number}") for number in range(100)}
+        assert 0.8 * delay_s(failures) <= min(pauses) < 0.9 * delay_s(failures) < max(pauses) <= delay_s(failures)
+        assert len(pauses) == 100
+    assert spread_s(3, "track") == spread_s(3, "track")
 
 
 def free(*hosts: object, reservations: tuple[Reservation, ...] = ()) -> tuple[placement.Room, ...]:

@@ -16,7 +16,7 @@ from fleetform.domain.endpoint import EffectiveEndpoint
 from fleetform.domain.replica import FailureReason, Replica, ReplicaPhase
 from fleetform.domain.rollout import RolloutState, Track, TrackFailures, split_at
 from fleetform.planner import history
-from fleetform.planner.backoff import delay_s
+from fleetform.planner.backoff import spread_s
 from fleetform.planner.model import Blocked, BlockReason
 
 FAILED_STARTS = 3
@@ -24,6 +24,8 @@ SURGE, SWAP = "surge", "swap"
 """Strategies: new replicas start beside the old ones, or in their place."""
 MOST_WEIGHT = 75
 """A track with so much of the traffic is at most a third short of its replicas when it gets all of it."""
+STARVED_S = 3600
+"""The pause after FAILED_STARTS engines in a row that were killed for want of memory."""
 STABLE_S = 60
 """A replica that has been ready for so long clears its track's failed starts."""
 
@@ -231,9 +233,15 @@ def stalled(state: RolloutState, ready: dict[str, int]) -> str | None:
 
 
 def retry_at(state: RolloutState, track: str) -> datetime | None:
-    """When the track may be started again after its last failed start; None: at any time."""
+    """When the track may be started again after its last failed start; None: at any time.
+
+    One that was killed for want of memory again and again would only be so once more, and take its neighbours with it.
+    """
     failures = state.failures.get(track)
-    return None if failures is None else failures.last_at + timedelta(seconds=delay_s(failures.count))
+    if failures is None:
+        return None
+    starved = failures.reason == FailureReason.OOM_KILLED and failures.count >= FAILED_STARTS
+    return failures.last_at + timedelta(seconds=STARVED_S if starved else spread_s(failures.count, track))
 
 
 def baked(state: RolloutState, bake_s: int, gone: Collection[str], now: datetime) -> RolloutState:
