@@ -83,7 +83,7 @@ def _zygote(settings: Settings, environ: Mapping[str, str]) -> dict[str, Any]:
         settings,
         ZYGOTE,
         60,
-        (sys.executable, "-m", "fleetform.host.zygote", str(settings.zygote_socket), str(layout.exits), zygote_vllm.__name__),
+        (sys.executable, "-P", "-m", "fleetform.host.zygote", str(settings.zygote_socket), str(layout.exits), zygote_vllm.__name__),
         env,
         stop_timeout_s=5,
         start_after=[str(served_mark(settings))],
