@@ -27,7 +27,10 @@ def main() -> None:
     path = Path(named) if named else JUDGED
     if not path.is_file():
         sys.exit(f"There is no trace {path}.")
-    scores = table(path, COLD_S)
+    try:
+        scores = table(path, COLD_S)
+    except (KeyError, ValueError, IndexError, UnicodeDecodeError):
+        sys.exit(f"{path} is not a trace: it must have lines and the columns TIMESTAMP, ContextTokens and GeneratedTokens.")
     for other, cold_s in () if named else OTHERS:
         table(other, cold_s)
     ours, knative = scores["Fleetform"], scores["Knative"]

@@ -17,7 +17,8 @@ BENCHMARKS = ROOT / "benchmarks"
 
 def main(words: list[str]) -> int:
     """Install what benchmarks need, then run the one asked for."""
-    known = sorted((path.stem.upper() for path in BENCHMARKS.glob("f[0-9]*.py")), key=lambda name: int(name[1:]))
+    figures = (path.stem.upper() for path in BENCHMARKS.glob("f[0-9]*.py") if path.stem[1:].isdigit())
+    known = sorted(figures, key=lambda name: int(name[1:]))
     if len(words) != 1 or words[0].upper() not in known:
         return fail(f"Say which figure: make bench F=<one of {', '.join(known)}>")
     log = home() / "logs" / "make-bench.log"
