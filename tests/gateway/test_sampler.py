@@ -125,21 +125,21 @@ def test_a_new_sampler_does_not_take_old_requests_for_new_ones(gateway: Gateway,
 
 
 def test_what_the_activator_holds_is_queued_until_a_replica_takes_it(gateway: Gateway, engine: EchoEngine) -> None:
-    gateway.publish(a_route("cold"))
+    gateway.publish(a_route("queued"))
     watched = Watched(gateway)
     watched.look()
 
     def queued(count: int) -> EndpointLoad | None:
         watched.look()
-        found = watched.endpoint("p1/cold")
+        found = watched.endpoint("p1/queued")
         return found if found is not None and found.queued == count else None
 
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(ask, gateway, "cold", 3)
+        asked = pool.submit(ask, gateway, "queued", 3)
         held = until("three are held", lambda: queued(3))
         assert held.burst > 0
         assert held.idle_s == 0
-        gateway.publish(a_route("cold", a_track("v1", 100, engine.path)))
+        gateway.publish(a_route("queued", a_track("v1", 100, engine.path)))
         assert asked.result(30) == {"sampled": 3}
     until("nothing is held", lambda: queued(0))
 
