@@ -34,7 +34,7 @@ class Breaking(EchoEngine):
             head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
             writer.write(head + b"d\r\ndata: {}\n\nxxx\r\n")
             await writer.drain()
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.2 if self.begins else 1.0)
         raise ConnectionError
 
 
@@ -62,7 +62,7 @@ def track(telemetry: Telemetry, model: str, version: str, requests: int) -> Trac
         windows = telemetry.windows(f"p1/{model}", since)
         return next((w for w in windows.tracks if w.track == f"{version}.aaaaaaaa" and w.requests >= requests), None)
 
-    return until(f"{requests} requests of {version}", found, timeout_s=15)
+    return until(f"{requests} requests of {version}", found, timeout_s=30)
 
 
 @pytest.fixture(scope="module")
@@ -89,14 +89,13 @@ def test_how_requests_ended_by_track(gateway: Gateway, engine: EchoEngine) -> No
     )
     with watched(gateway) as telemetry:
         for model in ("ended", "private"):
-            quietly(gateway, model, events=EVENTS, event_delay_s=0.02)
+            quietly(gateway, model, events=EVENTS, event_delay_s=0.05)
             quietly(gateway, model)
             for status in (500, 503, 400):
                 quietly(gateway, model, answer_status=status)
-        with contextlib.suppress(openai.OpenAIError):
-            gateway.client(timeout=0.5).chat.completions.create(
-                model="ended", messages=[], extra_body={"events": EVENTS, "event_delay_s": 5}
-            )
+        left = {"events": EVENTS, "event_delay_s": 5}
+        with gateway.client().chat.completions.with_streaming_response.create(model="ended", messages=[], extra_body=left) as answer:
+            next(answer.iter_bytes())
         quietly(gateway, "broken")
         quietly(gateway, "cold")
         ended, private, broken = (
@@ -110,13 +109,14 @@ def test_how_requests_ended_by_track(gateway: Gateway, engine: EchoEngine) -> No
         longest, first = ended.latency.quantile_ms(1.0), ended.ttft.quantile_ms(1.0)
         assert longest is not None
         assert first is not None
-        assert first < 300 <= longest
+        assert first < longest
+        assert longest >= 1000
         assert telemetry.windows("p1/cold", datetime.now(UTC) - timedelta(minutes=5)).tracks == ()
     gateway.run(breaking.stop())
 
 
 def test_the_time_that_another_replica_lost_is_not_the_tracks(own_gateway: Gateway) -> None:
-    """v1 breaks off after 0.3 s, again and again until v2 gets the request; v2's own time is short."""
+    """v1 breaks off after a second, again and again until v2 gets the request; v2's own time is short."""
     breaking = Breaking(own_gateway.root / "slow.sock", "slow", begins=False)
     own_gateway.run(breaking.start())
     engine = own_gateway.echo("quick")
@@ -126,8 +126,8 @@ def test_the_time_that_another_replica_lost_is_not_the_tracks(own_gateway: Gatew
         window = track(telemetry, "m", "v2", 20)
         slowest = window.latency.quantile_ms(1.0)
         assert slowest is not None
-        assert slowest < 300
-        assert max(line["latency_ms"] for line in own_gateway.log_lines()) >= 300
+        assert slowest < 1000
+        assert max(line["latency_ms"] for line in own_gateway.log_lines()) >= 1000
     for each in (breaking, engine):
         own_gateway.run(each.stop())
 
