@@ -6,7 +6,9 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
+from fleetform.gateway.bootstrap import hot_restart_memory
 from fleetform.host import records
+from fleetform.settings import load
 from tests.harness.stack import Stack
 from tests.harness.waiting import until
 
@@ -83,9 +85,12 @@ def test_up_again_restarts_nothing(stack: Stack) -> None:
 
 def test_down_leaves_no_process_and_no_socket_and_up_finds_its_data(stack: Stack) -> None:
     stack.fleetform("project", "create", "--name", "kept")
+    shared = hot_restart_memory(load(stack.variables))
+    assert shared.exists()
     stack.fleetform("down")
     assert stack.processes() == {}
     assert not stack.run.exists() or list(stack.run.iterdir()) == []
+    assert not shared.exists()
     stack.up()
     assert "kept" in stack.fleetform("project", "list")
 

@@ -9,6 +9,7 @@ import httpx2
 from fleetform import settings
 from fleetform.cli import preflight, programs, supervision
 from fleetform.errors import SetupError
+from fleetform.gateway.bootstrap import hot_restart_memory
 from fleetform.host import processes, record
 from fleetform.host.layout import Layout
 from fleetform.settings import Settings
@@ -48,6 +49,7 @@ def stop_everything(ours: Settings) -> None:
     supervision.stop(ours)
     preflight.check_run_dir(ours.run)
     shutil.rmtree(ours.run, ignore_errors=True)
+    hot_restart_memory(ours).unlink(missing_ok=True)
 
 
 def stop_engines(ours: Settings) -> None:

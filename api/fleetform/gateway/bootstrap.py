@@ -76,9 +76,18 @@ def exchangeable_envoy_argv(settings: Settings) -> list[str]:
     what runs for longer is cut then. Not later, because the new one does not outlive an old one that dies before its time.
     """
     words = [word for word in envoy_argv(settings) if word != "--disable-hot-restart"]
-    base_id = int(hashlib.sha256(str(settings.home).encode()).hexdigest()[:7], 16)
     drain = ["--drain-strategy", "immediate", "--drain-time-s", str(_DRAIN_S), "--parent-shutdown-time-s", str(_RETIRED_S)]
-    return [*words, "--restart-epoch", "{epoch}", "--base-id", str(base_id), *drain]
+    return [*words, "--restart-epoch", "{epoch}", "--base-id", str(_base_id(settings)), *drain]
+
+
+def hot_restart_memory(settings: Settings) -> Path:
+    """What the Envoys of this home share while one takes over from another. Envoy leaves it behind."""
+    return Path(f"/dev/shm/envoy_shared_memory_{_base_id(settings)}0")  # noqa: S108  # the name is Envoy's
+
+
+def _base_id(settings: Settings) -> int:
+    """Tells the Envoys of this home from others of the machine. Envoy multiplies it by ten, and has 32 bits."""
+    return int(hashlib.sha256(str(settings.home).encode()).hexdigest()[:7], 16)
 
 
 def _bootstrap_path(settings: Settings) -> Path:
