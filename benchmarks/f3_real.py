@@ -27,12 +27,17 @@ def rollout() -> tuple[int, list[Lost], str]:
         steps = ("--steps", "50,100", "--step-hold", "5s", "--bake", "5s", "--wait")
         where = ("--project", PROJECT, "--name", NAME)
         stack.fleetform("endpoint", "create", *where, "--model", "m:v1", "--instance-type", "cpu-small", *steps, timeout_s=START_S)
-        before = set(stack.processes("vllm.entrypoints"))
+        before = until("an engine runs", lambda: _engines(stack))
         body = {"max_tokens": 8, "ignore_eos": True}
         url = stack.environment["OPENAI_BASE_URL"]
         with SteadyLoad(url, key, NAME, rate=RATE, long_streams=2, plain_body=body, long_body=LONG, timeout_s=300) as load:
             load.answer_at_least(10)
             stack.fleetform("endpoint", "update", *where, "--traffic-split", "v2=100", "--wait", timeout_s=START_S)
-            until("the old engine is gone", lambda: not before & set(stack.processes("vllm.entrypoints")), timeout_s=180)
+            until("the old engine is gone", lambda: not before & _engines(stack), timeout_s=180, every_s=1)
             load.answer_at_least(20)
         return load.sent, load.lost, f"1 rollout, slowest answer {load.slowest_s:.1f} s"
+
+
+def _engines(stack: Stack) -> set[int]:
+    """The leaders of the engines that run, however they were started."""
+    return {program["pid"] for program in stack.answer("status")["programs"] if program["name"].startswith("engine ")}
