@@ -216,3 +216,20 @@ async def test_a_deleted_endpoint_is_forgotten(store: str, tmp_path: Path) -> No
         region.driver.hold("acme/chat", 1)
         await region.quiet()
         assert region.driver.running() == {}
+
+
+async def test_a_new_version_of_what_rests_is_proven_and_rests_again(store: str, tmp_path: Path) -> None:
+    async with a_region(tmp_path, store) as region:
+        await at_rest(region)
+        await region.register("v2")
+        before = {command.command_id for command in region.driver.commands}
+        await region.apply(weights={"v2": 100}, scaling={"min_replicas": 0, "max_replicas": 4, "idle_s": 60})
+        found = await region.settled()
+        await counted(region, 0)
+        assert found.status.ready
+        assert region.weights() == {"v2": 100}
+        started = [c for c in region.driver.commands if c.command_id.startswith("start-") and c.command_id not in before]
+        assert len(started) == 1, "nothing of the version that rests is started for it"
+
+        region.driver.hold("acme/chat", 1)
+        await counted(region, 1)
