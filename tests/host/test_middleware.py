@@ -138,7 +138,8 @@ async def test_pauses_of_streams_are_counted_and_nothing_of_their_text_is_told()
     told = await statistics(middleware)
     assert (told["begun"], told["ended"], told["parts"], told["streams_failed"]) == (2, 2, 6, 0)
     assert sum(told["gaps"].values()) == 4
-    assert {BOUNDS_MS[int(cell)] > 190 for cell in told["gaps"]} == {True, False}
+    assert sum(count for cell, count in told["gaps"].items() if BOUNDS_MS[int(cell)] > 190) >= 2
+    assert min(BOUNDS_MS[int(cell)] for cell in told["gaps"]) >= 49
     assert "secret" not in json.dumps(told)
 
 
