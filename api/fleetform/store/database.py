@@ -44,6 +44,8 @@ _AWAY = (
     asyncpg.LockNotAvailableError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.IdleInTransactionSessionTimeoutError,
+    # A connection that is ended just while asyncpg begins something on it: "cannot switch to state …".
+    asyncpg.InternalClientError,
 )
 _REFUSED = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
 
@@ -75,7 +77,7 @@ class Engine(PostgresEngine):
         connection = await self.connections.acquire(timeout=ACQUIRE_TIMEOUT_S)
         try:
             return await connection.fetch(query, *(args or ()))
-        except (TimeoutError, asyncio.CancelledError):
+        except (TimeoutError, asyncpg.InternalClientError, asyncio.CancelledError):
             connection.terminate()
             raise
         finally:
