@@ -78,13 +78,9 @@ async def _fill(server: Server, endpoints: int) -> None:
 
 
 async def _put(http: httpx2.AsyncClient, path: str, spec: object) -> None:
-<<<<<<< Updated upstream
-    answer = await http.put(f"/v1/projects/bench{path}", json={"spec": spec})
-=======
     """PUT, again for as long as the server says that it is busy."""
     while (answer := await http.put(f"/v1/projects/bench{path}", json={"spec": spec})).status_code == 503:
         await asyncio.sleep(1.0)
->>>>>>> Stashed changes
     assert answer.is_success, answer.text
 
 
