@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from uuid import UUID
 
-from fleetform.domain.replica import Replica, ReplicaView
+from fleetform.domain.replica import FailureReason, Replica, ReplicaView
 from fleetform.domain.rollout import RolloutState
 from fleetform.errors import NotFound
 from fleetform.store import database, specs
@@ -37,6 +37,7 @@ async def host_of(endpoint_uid: UUID, replica_id: str) -> str | None:
 
 def view(replica: Replica, now: datetime, failures: Mapping[str, int]) -> ReplicaView:
     """replica as people see it. failures: track → failed starts in a row."""
+    reason, message = _why(replica)
     return ReplicaView(
         id=replica.replica_id,
         variant=replica.track.rpartition(".")[0],
@@ -45,12 +46,21 @@ def view(replica: Replica, now: datetime, failures: Mapping[str, int]) -> Replic
         host=replica.members[0].host if replica.members else None,
         devices=tuple(device for member in replica.members for device in member.devices),
         age_s=max(0, int((now - replica.created_at).total_seconds())),
-        reason=replica.failure,
-        message=replica.message,
+        reason=reason,
+        message=message,
         log_tail=replica.log_tail,
         phases=replica.phases,
         restarts=failures.get(replica.track, 0),
     )
+
+
+def _why(replica: Replica) -> tuple[str | None, str]:
+    """What is the matter with the replica: why it failed, or why it is not counted on though it runs."""
+    if replica.failure is None and replica.hung_since is not None:
+        return FailureReason.HUNG, "it makes no progress and gets no new requests; it is replaced unless it comes back"
+    if replica.failure is None and replica.lost_since is not None:
+        return FailureReason.HOST_LOST, "its host does not answer; another replica is to take its place"
+    return replica.failure, replica.message
 
 
 async def _failures(endpoint_uid: UUID) -> dict[str, int]:
