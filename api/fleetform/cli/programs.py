@@ -56,7 +56,7 @@ def specs(settings: Settings, environ: Mapping[str, str]) -> list[dict[str, Any]
     embedded = settings.database_url is None
     server = _spec(settings, SERVER, 50, _fleetform("server"), {**ours, **database}, stop_timeout_s=20)
     server["start_after"] = [str(postgres.socket_path(settings))] if embedded else []
-    worker_sockets = [settings.host_socket, settings.ads_socket]
+    worker_sockets = [settings.host_socket, settings.ads_socket, settings.waiting_socket]
     found = [
         _spec(settings, WORKER, 20, _fleetform("host", "worker"), {**ours, **machine}, stop_timeout_s=20, sockets=worker_sockets),
         _spec(settings, ACTIVATOR, 30, _fleetform("host", "activator"), ours, stop_timeout_s=10, sockets=[settings.activator_socket]),
