@@ -9,8 +9,8 @@ CHAT_TEMPLATE = "{% for message in messages %}{{ message['role'] }}: {{ message[
 CONTEXT_LENGTH = 512
 
 
-def write_tiny_chat_model(folder: Path, seed: int) -> None:
-    """A two-layer Llama with random weights of that seed, which answers nonsense at once. About 1 MB.
+def write_tiny_chat_model(folder: Path, seed: int, *, layers: int = 2, width: int = 128) -> None:
+    """A two-layer Llama with random weights of that seed, which answers nonsense at once. About 1 MB; with more layers it takes longer.
 
     Heads of 64 dimensions: vLLM on a CPU has no kernel for smaller ones.
     """
@@ -27,10 +27,10 @@ def write_tiny_chat_model(folder: Path, seed: int) -> None:
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(vocabulary),
-        hidden_size=128,
-        intermediate_size=256,
-        num_hidden_layers=2,
-        num_attention_heads=2,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=width // 64,
         num_key_value_heads=1,
         max_position_embeddings=CONTEXT_LENGTH,
         bos_token_id=0,
