@@ -3,12 +3,14 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 
 import asyncpg
 import pytest
 
 from fleetform.host import postgres
 from tests.control_api import Api, endpoint_spec
+from tests.faults.patience import told
 from tests.faults.two_servers import another, client, declare, spec
 from tests.harness.server import Server
 
@@ -26,7 +28,7 @@ def server() -> Iterator[Server]:
 
 async def test_row_15_two_hundred_creations_never_overbook(api: Api) -> None:
     await api.project("acme", QUOTA)
-    answers = await asyncio.gather(*(api.put(f"/projects/acme/endpoints/e{n}", endpoint_spec()) for n in range(200)))
+    answers = await asyncio.gather(*(told(partial(api.put, f"/projects/acme/endpoints/e{n}", endpoint_spec())) for n in range(200)))
     assert Counter(answer.status_code for answer in answers) == {201: QUOTA, 409: 200 - QUOTA}
     assert all(answer.json()["free"] == 0 for answer in answers if answer.status_code == 409)
     quota = (await api.get("/projects/acme/quotas/cpu-small")).json()
@@ -40,7 +42,7 @@ async def test_row_15_two_servers_admit_exactly_one_to_the_last_place(server: Se
             assert (await one.put("/endpoints/first", json={"spec": spec(scaling={"min_replicas": QUOTA - 1})})).status_code == 201
             samples: list[int] = []
             sampling = asyncio.create_task(_sample(server, samples))
-            both = [each.put(f"/endpoints/e{n}", json={"spec": spec()}) for n in range(100) for each in (one, two)]
+            both = [told(partial(each.put, f"/endpoints/e{n}", json={"spec": spec()})) for n in range(100) for each in (one, two)]
             answers = await asyncio.gather(*both)
             sampling.cancel()
             # The same name goes to both servers: the one that was admitted is there for its twin too.
