@@ -1,12 +1,20 @@
 """The parts of the activator that need no Envoy: the bounded line, the count of tries, what is expected of a start."""
 
+import asyncio
+import time
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetform.gateway.activator.answers import remaining_s
+from fleetform import settings
+from fleetform.gateway.activator.answers import Answer, remaining_s
+from fleetform.gateway.activator.hold import Hold, Place
 from fleetform.gateway.activator.line import Line
 from fleetform.gateway.activator.tries import FAILURES_MAX, Tries
 from fleetform.gateway.routing import RETRIES
+from fleetform.gateway.snapshot import RoutingSnapshot
+from fleetform.gateway.store import SnapshotReader
 from tests.gateway.stack import a_route
 
 
@@ -98,3 +106,31 @@ def test_what_is_left_of_a_start() -> None:
     ]
     assert remaining_s(a_route("m", start_s=40, start_slow_s=70), now=1010, woken_at=1000) == 30
     assert remaining_s(a_route("m"), now=1010, woken_at=1000) is None
+
+
+def test_what_cannot_be_read_for_a_while_ends_no_wait_for_good(tmp_path: Path) -> None:
+    """A snapshot that is not understood is looked at again; the deadline and the release both still come."""
+
+    class Reader(SnapshotReader):
+        broken = True
+
+        def snapshot(self) -> RoutingSnapshot:
+            if self.broken:
+                raise ValueError("unreadable")
+            return RoutingSnapshot(routes={})
+
+    async def wait() -> Answer:
+        reader = Reader(tmp_path)
+        hold = Hold(settings.load({"FLEETFORM_HOME": str(tmp_path)}), reader)
+        looking = asyncio.create_task(hold.run())
+        place = hold.enter(a_route("m"), 0, Tries().arrived("r", 1), time.time())
+        assert isinstance(place, Place)
+        await asyncio.sleep(0.1)
+        assert not place.answer.done()
+        reader.broken = False
+        answer = await asyncio.wait_for(place.answer, 5)
+        hold.leave(place)
+        looking.cancel()
+        return answer
+
+    assert asyncio.run(wait()).status == 404

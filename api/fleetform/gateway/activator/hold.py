@@ -9,6 +9,8 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable
 
+import structlog
+
 from fleetform.domain.replica import Address, Loopback, Unix
 from fleetform.gateway.activator import answers
 from fleetform.gateway.activator.answers import BOUNCE, HOPELESS, Answer
@@ -19,6 +21,7 @@ from fleetform.gateway.snapshot import EndpointRoute, RoutingSnapshot, Target
 from fleetform.gateway.store import SnapshotReader
 from fleetform.settings import Settings
 
+log = structlog.get_logger(__name__)
 LOOK_S = 0.25
 _CONNECT_S = 0.2
 _SOONER_S = 0.1
@@ -107,8 +110,13 @@ class Hold:
                     await self._wake.wait()
             self._wake.clear()
             due, self._due = self._due | silent, set()
-            snapshot = self._reader.snapshot()
-            silent = {key for key in due if key in self._held and await self._look(key, snapshot)}
+            try:
+                snapshot = self._reader.snapshot()
+                silent = {key for key in due if key in self._held and await self._look(key, snapshot)}
+            except Exception:
+                # Whoever waits must not wait for nothing: it is looked at again, and the deadlines hold anyway.
+                log.exception("look_failed")
+                silent = due
 
     def _look_at(self, keys: Iterable[str]) -> None:
         self._due.update(keys)
