@@ -239,7 +239,6 @@ async def test_events_tell_in_sentences_how_an_endpoint_came_to_serve(store: str
         reasons = [event.reason for event in page.items]
         for wanted in (
             "Created",
-            "VersionNotVerified",
             "Admitted",
             "ReplicaPlacing",
             "ReplicaStarting",
