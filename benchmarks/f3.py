@@ -144,8 +144,7 @@ def without_control_plane(shop: Shop) -> Part:
     engines = shop.engines()
     with _load(shop, "alone") as load:
         load.answer_at_least(100)
-        for words in PLANE:
-            shop.stack.kill(words)
+        _kill_control_plane(shop)
         over = time.monotonic() + 60 * minutes
         until("the time is over", lambda: time.monotonic() > over, timeout_s=60 * minutes + 5, every_s=1)
         assert not any(shop.stack.processes(words) for words in PLANE), "something of the control plane came back by itself"
@@ -155,6 +154,15 @@ def without_control_plane(shop: Shop) -> Part:
     assert shop.engines() == engines, "an engine was restarted"
     shop.delete("alone")
     return _part("no control plane", load, f"{minutes:g} minutes, engines not restarted")
+
+
+def _kill_control_plane(shop: Shop) -> None:
+    """All of it at once: stopped first, so that no part is left a moment in which it could start another."""
+    pids = [pid for words in PLANE for pid in shop.stack.processes(words)]
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in pids:
+            os.kill(pid, number)
+    until("it is gone", lambda: not any(shop.stack.processes(words) for words in PLANE))
 
 
 def _load(shop: Shop, name: str) -> SteadyLoad:
