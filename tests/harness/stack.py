@@ -111,8 +111,10 @@ class Stack:
         """SIGKILL every process of this stack whose command line holds words; their pids. AssertionError when there is none."""
         pids = list(self.processes(*words))
         assert pids, f"no process with {words} to kill; there are:\n" + "\n".join(self.processes().values())
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
+        # Stopped first: killed one by one, the first could be started again by one that is still to be killed.
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in pids:
+                os.kill(pid, number)
         until(f"{words} gone", lambda: not set(pids) & set(self.processes(*words)))
         return pids
 
