@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from fleetform.domain.endpoint import EffectiveEndpoint, EffectiveSlo, EffectiveVariant
+from fleetform.domain.effective import EffectiveEndpoint, EffectiveSlo, EffectiveVariant
 from fleetform.domain.load import Histogram, TrackWindow, cell_of
 from fleetform.domain.machine import Device, HostCapacity, Shape
 from fleetform.domain.model import Manifest, ManifestFile, ModelFormat, Task

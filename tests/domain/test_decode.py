@@ -4,7 +4,8 @@ import pytest
 from msgspec import UNSET
 
 from fleetform.domain.decode import decode
-from fleetform.domain.endpoint import EndpointSpec, effective
+from fleetform.domain.effective import effective
+from fleetform.domain.endpoint_spec import EndpointSpec
 from fleetform.domain.machine import EngineSpec, InstanceTypeSpec
 from fleetform.domain.model import ModelVersionSpec
 from fleetform.domain.project import ProjectSpec

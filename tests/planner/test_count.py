@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from fleetform.domain.conditions import ConditionType, Reason, condition
-from fleetform.domain.endpoint import EffectiveEndpoint, EffectiveSchedule
+from fleetform.domain.effective import EffectiveEndpoint, EffectiveSchedule
 from fleetform.domain.replica import FailureReason, ReplicaPhase
 from fleetform.domain.scaling import ScalingReason
 from fleetform.planner.model import Plan

@@ -4,7 +4,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetform.domain.endpoint import EffectiveEndpoint, EffectiveSlo
+from fleetform.domain.effective import EffectiveEndpoint, EffectiveSlo
 from fleetform.domain.machine import HostCapacity
 from fleetform.domain.replica import FailureReason, ReplicaPhase
 from fleetform.gateway.snapshot import problems

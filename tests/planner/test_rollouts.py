@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from fleetform.domain.conditions import ConditionType, Reason, condition
-from fleetform.domain.endpoint import EffectiveEndpoint, EffectiveSlo
+from fleetform.domain.effective import EffectiveEndpoint, EffectiveSlo
 from fleetform.domain.replica import FailureReason, ReplicaPhase
 from fleetform.domain.rollout import RolloutPhase, StepOutcome
 from fleetform.planner import gate

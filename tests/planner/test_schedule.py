@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetform.domain.endpoint import EffectiveSchedule
+from fleetform.domain.effective import EffectiveSchedule
 from fleetform.domain.schedule import cron_problem, last_before, next_after, timezone_problem
 from fleetform.planner.schedule import CountBounds, bounds_at
 from tests.builders import effective_endpoint

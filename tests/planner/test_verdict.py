@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetform.domain.endpoint import EffectiveSlo
+from fleetform.domain.effective import EffectiveSlo
 from fleetform.domain.load import BOUNDS_MS, Histogram, TrackWindow
 from fleetform.domain.rollout import RollbackReason, StepOutcome
 from fleetform.planner.verdict import exceeds, is_more, judged

@@ -8,7 +8,8 @@ from typing import TypeVar
 import msgspec
 
 from fleetform.domain.desired import Desired, VersionFacts
-from fleetform.domain.endpoint import EffectiveEndpoint, EndpointStatus
+from fleetform.domain.effective import EffectiveEndpoint
+from fleetform.domain.endpoint import EndpointStatus
 from fleetform.domain.load import TrackWindow, Windows
 from fleetform.domain.machine import Capacity, HostCapacity, Reservation, Shape
 from fleetform.domain.protocol import HostReplica, HostReplicaState

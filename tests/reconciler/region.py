@@ -12,7 +12,8 @@ from fleetform import credentials
 from fleetform import settings as fleetform_settings
 from fleetform.domain.access import Caller, Role
 from fleetform.domain.decode import decode
-from fleetform.domain.endpoint import Endpoint, EndpointSpec
+from fleetform.domain.endpoint import Endpoint
+from fleetform.domain.endpoint_spec import EndpointSpec
 from fleetform.domain.load import EndpointLoad, GatewayLoad, HostLoad
 from fleetform.domain.machine import HostCapacity, InstanceTypeSpec
 from fleetform.domain.model import ModelVersion, ModelVersionSpec

@@ -9,17 +9,9 @@ import msgspec
 from fleetform.domain.access import Role
 from fleetform.domain.base import Metadata
 from fleetform.domain.conditions import Condition, ConditionType, Reason
-from fleetform.domain.endpoint import (
-    EffectiveVariant,
-    Endpoint,
-    EndpointSpec,
-    EndpointStatus,
-    LiveState,
-    Rejected,
-    ReplicaCounts,
-    VariantSpec,
-    effective,
-)
+from fleetform.domain.effective import EffectiveVariant, effective
+from fleetform.domain.endpoint import Endpoint, EndpointStatus, LiveState, Rejected, ReplicaCounts
+from fleetform.domain.endpoint_spec import EndpointSpec, VariantSpec
 from fleetform.domain.events import Event
 from fleetform.domain.machine import Engine, EngineSpec, InstanceType, InstanceTypeSpec
 from fleetform.domain.model import ModelVersion, ModelVersionSpec, ModelVersionStatus

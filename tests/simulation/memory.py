@@ -4,7 +4,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from fleetform.domain.desired import Desired, VersionFacts
-from fleetform.domain.endpoint import EffectiveEndpoint, EndpointStatus
+from fleetform.domain.effective import EffectiveEndpoint
+from fleetform.domain.endpoint import EndpointStatus
 from fleetform.domain.machine import Capacity, HostCapacity, Reservation, Shape
 from fleetform.domain.replica import Replica
 from fleetform.domain.rollout import RolloutState

@@ -14,7 +14,8 @@ import msgspec
 from fleetform import settings as configuration
 from fleetform.domain.conditions import ConditionType, Reason, condition
 from fleetform.domain.decode import decode
-from fleetform.domain.endpoint import EndpointSpec, effective
+from fleetform.domain.effective import effective
+from fleetform.domain.endpoint_spec import EndpointSpec
 from fleetform.domain.machine import Shape
 from fleetform.domain.protocol import ForgetReplica
 from fleetform.drivers.pretended import Fault, Script

@@ -1,8 +1,14 @@
-"""The struct bases. Subclasses repeat `frozen=True, kw_only=True`: one is not inherited, the other type checkers want to see."""
+"""The struct bases, and what a field comes to that a client left out.
+
+Subclasses repeat `frozen=True, kw_only=True`: one is not inherited, the other type checkers want to see.
+"""
 
 from datetime import datetime
+from typing import TypeVar
 
 import msgspec
+
+T = TypeVar("T")
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -21,3 +27,8 @@ class Metadata(Record, frozen=True, kw_only=True):
     generation: int
     created_at: datetime
     project: str | None = None
+
+
+def value_or(value: T | msgspec.UnsetType, default: T) -> T:
+    """value, or default where the client left it out."""
+    return default if isinstance(value, msgspec.UnsetType) else value

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from fleetform.domain.base import Record
-from fleetform.domain.endpoint import EffectiveEndpoint
+from fleetform.domain.effective import EffectiveEndpoint
 from fleetform.domain.machine import EngineSpec, Shape
 from fleetform.domain.model import Manifest, ModelVersionSpec
 

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import msgspec
 
-from fleetform.domain.endpoint import EffectiveEndpoint
+from fleetform.domain.effective import EffectiveEndpoint
 from fleetform.domain.events import NewEvent
 from fleetform.domain.rollout import RolloutState, StartTimes
 from fleetform.domain.scaling import ScalingDecision, ScalingReason

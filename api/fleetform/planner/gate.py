@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from fleetform.domain.base import Record
-from fleetform.domain.endpoint import EffectiveEndpoint, EffectiveSlo
+from fleetform.domain.effective import EffectiveEndpoint, EffectiveSlo
 from fleetform.domain.events import NewEvent
 from fleetform.domain.load import TrackWindow, Windows
 from fleetform.domain.rollout import RolloutState, StepOutcome

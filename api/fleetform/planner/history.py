@@ -6,7 +6,8 @@ from datetime import datetime
 
 import msgspec
 
-from fleetform.domain.endpoint import EffectiveEndpoint, Rejected
+from fleetform.domain.effective import EffectiveEndpoint
+from fleetform.domain.endpoint import Rejected
 from fleetform.domain.events import NewEvent
 from fleetform.domain.rollout import Rollout, RolloutPhase, RolloutState, RolloutStep, StepOutcome, Track
 from fleetform.planner.verdict import Verdict

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from fleetform.domain.endpoint import EffectiveEndpoint
+from fleetform.domain.effective import EffectiveEndpoint
 from fleetform.domain.replica import FailureReason, Replica, ReplicaPhase
 from fleetform.domain.rollout import RolloutState, Track, TrackFailures, split_at
 from fleetform.planner import history

@@ -8,7 +8,7 @@ that a schedule names wins, and of two named ones the minimum.
 from datetime import datetime, timedelta
 
 from fleetform.domain.base import Record
-from fleetform.domain.endpoint import EffectiveEndpoint, EffectiveSchedule
+from fleetform.domain.effective import EffectiveEndpoint, EffectiveSchedule
 from fleetform.domain.schedule import last_before, next_after
 
 

@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterable, Iterator
 
 from fleetform.domain.base import Record
-from fleetform.domain.endpoint import EffectiveSlo
+from fleetform.domain.effective import EffectiveSlo
 from fleetform.domain.load import BOUNDS_MS, Histogram, TrackWindow, added
 from fleetform.domain.rollout import RollbackReason, StepOutcome
 

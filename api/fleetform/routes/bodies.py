@@ -1,7 +1,8 @@
 """What bodies look like on the wire where they are not a resource itself: `{"spec": …}`, lists, problems."""
 
 from fleetform.domain.base import Record, Request
-from fleetform.domain.endpoint import Endpoint, EndpointSpec
+from fleetform.domain.endpoint import Endpoint
+from fleetform.domain.endpoint_spec import EndpointSpec
 from fleetform.domain.events import Event
 from fleetform.domain.machine import Engine, EngineSpec, InstanceType, InstanceTypeSpec
 from fleetform.domain.model import ModelVersion, ModelVersionSpec

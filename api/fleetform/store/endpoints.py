@@ -6,7 +6,9 @@ from uuid import UUID, uuid4
 import msgspec
 
 from fleetform.domain.conditions import ConditionType, Reason, condition
-from fleetform.domain.endpoint import EffectiveEndpoint, Endpoint, EndpointSpec, EndpointStatus, effective
+from fleetform.domain.effective import EffectiveEndpoint, effective
+from fleetform.domain.endpoint import Endpoint, EndpointStatus
+from fleetform.domain.endpoint_spec import EndpointSpec
 from fleetform.domain.rollout import RolloutState
 from fleetform.errors import InUse, NotFound, Protected
 from fleetform.steps import Step

@@ -8,7 +8,8 @@ from uuid import UUID
 from fleetform.domain.base import Record
 from fleetform.domain.conditions import ConditionType, condition
 from fleetform.domain.desired import Desired, VersionDesired, VersionFacts
-from fleetform.domain.endpoint import EffectiveEndpoint, EndpointStatus
+from fleetform.domain.effective import EffectiveEndpoint
+from fleetform.domain.endpoint import EndpointStatus
 from fleetform.domain.machine import Capacity, EngineSpec, InstanceTypeSpec, Reservation, Shape
 from fleetform.domain.model import Manifest, ModelVersionSpec, ModelVersionStatus
 from fleetform.domain.names import split_model_ref

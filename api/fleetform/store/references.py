@@ -5,7 +5,7 @@ from uuid import UUID
 from fleetform.domain import engine_args
 from fleetform.domain.conditions import ConditionType, condition
 from fleetform.domain.decode import escape
-from fleetform.domain.endpoint import EndpointSpec
+from fleetform.domain.endpoint_spec import EndpointSpec
 from fleetform.domain.machine import InstanceTypeSpec
 from fleetform.domain.model import ModelVersion
 from fleetform.domain.names import split_model_ref
