@@ -71,6 +71,7 @@ async def delete(project: str, model: str, version: str, precondition: Precondit
             raise InUse(f"model version {ref!r} is in use by {', '.join(blocking[:5])}", references=blocking[:100])
         await specs.update(ModelVersionRow, key, deleted_at=now, revision=row["revision"] + 1)
         await database.rows("DELETE FROM endpoint_version WHERE version_uid = {}", row["uid"])
+        await database.rows("DELETE FROM start_time WHERE version_uid = {}", row["uid"])
         await events.append(row["uid"], project, now, "Deleted", f"{ref} was deleted")
         await changes.version(row["uid"])
         for holder in holders:

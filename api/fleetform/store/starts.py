@@ -27,7 +27,10 @@ async def write(started: Sequence[Started], now: datetime) -> None:
 
 
 async def known() -> list[Started]:
-    """All that is known of versions that are not deleted, oldest first; what is known of others is removed."""
+    """All that is known of versions that are not deleted, oldest first.
+
+    A version's rows go with it; those of a start that ended after that are removed here.
+    """
     await rows("DELETE FROM start_time s USING model_version m WHERE m.uid = s.version_uid AND m.deleted_at IS NOT NULL")
     found = await rows("SELECT version_uid, model_version, instance_type, seconds FROM start_time ORDER BY id")
     return [

@@ -173,8 +173,8 @@ func TestEveryWrongFieldOfAnEndpointIsNamedAtOnce(t *testing.T) {
 			},
 			{Config: endpointConfig("wrong-test", "wrong", serves("v1")+"\nwait_for = \"lunch\""), ExpectError: regexp.MustCompile(`"accepted"`)},
 			{
-				Config:      endpointConfig("wrong-test", "wrong", serves("v1")+"\nmax_requests_per_replica = 10"),
-				ExpectError: regexp.MustCompile(`(?s)max_requests_per_replica.*unsupported`),
+				Config:      endpointConfig("wrong-test", "wrong", serves("v1")+"\nmode = \"shared\""),
+				ExpectError: regexp.MustCompile(`(?s)mode.*unsupported`),
 			},
 			{Config: endpointConfig("wrong-test", "wrong", serves("v1"))},
 		},
