@@ -188,3 +188,28 @@ async def test_a_plain_answer_has_no_pauses_and_no_failed_stream() -> None:
 
 def test_the_cells_are_those_of_the_windows() -> None:
     assert BOUNDS_MS == load.BOUNDS_MS
+
+
+async def test_work_that_runs_beside_the_call_is_ended_by_a_disconnect() -> None:
+    """As vLLM does it: the call waits for a task and for the client to leave; cancelled, it would leave the task to itself."""
+    ended: list[str] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(NEVER)
+        finally:
+            ended.append("work")
+
+    async def gone(receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            await asyncio.sleep(0.01)
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        tasks = {asyncio.create_task(work()), asyncio.create_task(gone(receive))}
+        _, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+    status, _, _ = await through(RequestTimeout(app), b"1")
+    assert (status, ended) == (504, ["work"])

@@ -21,7 +21,9 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 HEADER = b"x-ff-timeout-s"
 STREAM_PAUSE_S = 60.0
+LEAVE_WAIT_S = 1.0
 CANCEL_WAIT_S = 5.0
+GONE: Message = {"type": "http.disconnect"}
 
 
 class RequestTimeout:
@@ -41,15 +43,47 @@ class RequestTimeout:
             await self.app(scope, receive, send)
             return
         answer = _Answer(send, limit_s, self.stream_pause_s, self.statistics)
-        work = asyncio.ensure_future(self.app(scope, receive, answer.send))
+        client = _Client(receive)
+        work = asyncio.ensure_future(self.app(scope, client.receive, answer.send))
         self.statistics.begun += 1
         try:
             await answer.watch(work)
         finally:
             self.statistics.ended += 1
-            # Cancelling is what makes the engine abort the request. It is over at once, unless something in it refuses to end.
+            await client.leave(work)
+            # It is over at once, unless something in it refuses to end.
             work.cancel()
             await asyncio.wait({work}, timeout=CANCEL_WAIT_S)
+
+
+class _Client:
+    """What comes from the client, who may be made to leave: that is what makes the engine abort the request.
+
+    vLLM runs a request in a task beside the one that is called, and ends it when the client disconnects. Cancelled itself, it would
+    leave that task behind, and the engine at work on what nobody waits for.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._left = asyncio.Event()
+
+    async def receive(self) -> Message:
+        """The next message, or that the client has left."""
+        if self._left.is_set():
+            return GONE
+        message, left = asyncio.ensure_future(self._receive()), asyncio.ensure_future(self._left.wait())
+        try:
+            await asyncio.wait({message, left}, return_when=asyncio.FIRST_COMPLETED)
+            return message.result() if message.done() else GONE
+        finally:
+            message.cancel()
+            left.cancel()
+
+    async def leave(self, work: "asyncio.Future[None]") -> None:
+        """Disconnect, and give work a moment to end by itself."""
+        self._left.set()
+        if not work.done():
+            await asyncio.wait({work}, timeout=LEAVE_WAIT_S)
 
 
 class _Answer:
