@@ -204,5 +204,5 @@ PARTS: dict[str, Callable[[Shop], Part]] = {
 }
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a program's own stdout is a text file
     main()

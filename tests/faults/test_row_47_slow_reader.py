@@ -69,7 +69,7 @@ def test_row_47_slow_readers_are_waited_for_and_nobody_else_is(own_gateway: Gate
 
 def stands_still(endless: Endless) -> bool:
     before = endless.sent
-    time.sleep(0.3)
+    time.sleep(0.3)  # that nothing is sent can only be seen over a time
     return before == endless.sent
 
 

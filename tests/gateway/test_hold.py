@@ -251,10 +251,15 @@ def test_a_replica_that_hangs_is_waited_for_until_it_is_back(
 ) -> None:
     gateway.publish(a_route("stuck", a_track("v1", 100, engine.path)))
     take_out(gateway, "held-engine")
-    until("the proxy has taken it", lambda: (pool.submit(ask, gateway, "stuck"), time.sleep(0.05), waiting(gateway, "p1/stuck"))[2])
-    held = waiting(gateway, "p1/stuck")
-    time.sleep(0.5)
-    assert waiting(gateway, "p1/stuck") == held
+    asked: list[concurrent.futures.Future[str]] = []
+
+    def one_is_held() -> int:
+        asked.append(pool.submit(ask, gateway, "stuck"))
+        return waiting(gateway, "p1/stuck")
+
+    until("the proxy has taken it", one_is_held)
+    with pytest.raises(TimeoutError):
+        asked[-1].result(timeout=0.5)
     take_out(gateway)
     until_waiting(gateway, "p1/stuck", 0)
     assert ask(gateway, "stuck") == "held-engine"

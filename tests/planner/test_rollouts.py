@@ -12,7 +12,6 @@ from fleetform.planner.model import Plan, Reserve, Start, Stop
 from tests.builders import a_window, effective_endpoint
 from tests.planner.world import World
 
-O = StepOutcome  # noqa: E741
 HELD = {"steps": (10, 50, 100), "step_hold_s": 60}
 GOOD = {"v1": a_window("", 900), "v2": a_window("", 100)}
 
@@ -60,7 +59,7 @@ def test_every_step_is_held_and_passed_and_the_last_one_too() -> None:
     world.pass_time(60)
     world.settle()
     assert world.status.ready
-    assert outcomes(world) == [(10, O.PASSED), (50, O.PASSED), (100, O.PASSED)]
+    assert outcomes(world) == [(10, StepOutcome.PASSED), (50, StepOutcome.PASSED), (100, StepOutcome.PASSED)]
     record = world.records[-1]
     assert (record.phase, record.generation, record.old, record.new) == (RolloutPhase.COMPLETED, 2, {"v1": 100}, {"v2": 100})
     assert record.ended_at == world.now
@@ -95,7 +94,7 @@ def test_a_version_that_does_worse_is_turned_back_at_once_by_one_change_of_weigh
     assert not started([made, *world.settle()])
     record = world.records[-1]
     assert (record.phase, record.reason, record.evidence) == (RolloutPhase.ROLLED_BACK, reason, world.status.rejected.evidence)
-    assert record.steps[-1].outcome is O.FAILED
+    assert record.steps[-1].outcome is StepOutcome.FAILED
     assert world.status.live is not None
     assert world.status.live.generation == 1
 
@@ -138,7 +137,7 @@ def test_too_few_requests_go_on_and_say_so() -> None:
     assert world.weights() == {"v1": 50, "v2": 50}
     assert [event.kind for event in told] == ["Warning"]
     assert "2 requests, too few to judge by" in told[0].message
-    assert outcomes(world)[0] == (10, O.NOT_JUDGED)
+    assert outcomes(world)[0] == (10, StepOutcome.NOT_JUDGED)
 
 
 def test_without_figures_a_step_is_not_taken_for_a_good_one() -> None:
@@ -146,7 +145,7 @@ def test_without_figures_a_step_is_not_taken_for_a_good_one() -> None:
     world.pass_time(60)
     world.settle()
     assert world.weights() == {"v1": 50, "v2": 50}
-    assert outcomes(world)[0] == (10, O.NOT_JUDGED)
+    assert outcomes(world)[0] == (10, StepOutcome.NOT_JUDGED)
     assert world.records[-1].steps[0].evidence == (gate.NO_FIGURES,)
 
 
@@ -160,7 +159,7 @@ def test_with_an_slo_a_step_without_figures_is_held_once_more() -> None:
     world.pass_time(60)
     world.settle()
     assert world.weights() == {"v1": 50, "v2": 50}
-    assert outcomes(world)[0] == (10, O.NOT_JUDGED)
+    assert outcomes(world)[0] == (10, StepOutcome.NOT_JUDGED)
 
 
 def test_an_slo_turns_back_what_no_incumbent_can_be_compared_with() -> None:
@@ -180,7 +179,7 @@ def test_the_figures_are_looked_at_every_few_seconds_of_a_hold() -> None:
     assert (made.next_at - world.now).total_seconds() == gate.LOOK_S
     assert gate.watched_since(world.rollout, world.effective) == world.now
     step = world.records[-1].steps[-1]
-    assert step.outcome is O.RUNNING
+    assert step.outcome is StepOutcome.RUNNING
     assert step.evidence, "what is known so far is told"
     world.pass_time(58)
     made = world.step()
@@ -195,7 +194,7 @@ def test_without_a_hold_nothing_is_judged_and_nothing_waits() -> None:
     told = [event for made in world.settle() for event in made.events if event.reason == "StepNotJudged"]
     assert {event.kind for event in told} == {"Normal"}, "it is what the spec asks for"
     assert world.status.ready
-    assert outcomes(world) == [(10, O.NOT_JUDGED), (50, O.NOT_JUDGED), (100, O.NOT_JUDGED)]
+    assert outcomes(world) == [(10, StepOutcome.NOT_JUDGED), (50, StepOutcome.NOT_JUDGED), (100, StepOutcome.NOT_JUDGED)]
 
 
 def test_a_settled_endpoint_asks_for_no_figures() -> None:
@@ -207,7 +206,7 @@ def test_the_first_version_has_a_record_and_no_verdict() -> None:
     world = served()
     record = world.records[-1]
     assert (record.phase, record.old, record.new) == (RolloutPhase.COMPLETED, {}, {"v1": 100})
-    assert outcomes(world) == [(100, O.NOT_JUDGED)]
+    assert outcomes(world) == [(100, StepOutcome.NOT_JUDGED)]
 
 
 def test_back_to_the_split_from_before_is_one_change_of_weights_and_no_engine_starts() -> None:
@@ -223,7 +222,7 @@ def test_back_to_the_split_from_before_is_one_change_of_weights_and_no_engine_st
     plans += world.settle()
     assert not started(plans)
     assert world.status.ready, "whoever goes back is not held up, whatever the figures say"
-    assert outcomes(world) == [(100, O.NOT_JUDGED)]
+    assert outcomes(world) == [(100, StepOutcome.NOT_JUDGED)]
     assert world.ready("v2") == 1, "what was left stays warm in its turn"
 
 
@@ -290,7 +289,7 @@ def test_two_rollouts_on_one_endpoint_never_interleave() -> None:
     first, second = world.records[-2:]
     assert (first.generation, first.phase, second.generation, second.phase) == (2, RolloutPhase.SUPERSEDED, 3, RolloutPhase.RUNNING)
     assert second.old == {"v1": 90, "v2": 10}
-    assert first.steps[-1].outcome is O.NOT_JUDGED
+    assert first.steps[-1].outcome is StepOutcome.NOT_JUDGED
     assert first.ended_at == second.started_at
 
 

@@ -68,10 +68,11 @@ def without_hot_restart(argv: list[str]) -> list[str]:
     return [*kept, "--disable-hot-restart"]
 
 
-def _prctl(option: int, *values: object) -> None:
+def _prctl(option: int, *values: int | ctypes.c_void_p) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     arguments = [*values, *[0] * (4 - len(values))]
-    if libc.prctl(option, *(value if isinstance(value, ctypes.c_void_p) else ctypes.c_ulong(value) for value in arguments)) != 0:  # type: ignore[arg-type]
+    words = (value if isinstance(value, ctypes.c_void_p) else ctypes.c_ulong(value) for value in arguments)
+    if libc.prctl(option, *words) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
 

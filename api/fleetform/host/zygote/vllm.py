@@ -61,8 +61,8 @@ def become() -> None:
     # Read from OMP_NUM_THREADS when torch was imported, with the zygote's environment.
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     _fork_on_cpu_too()
-    registry._run_in_subprocess = _in_a_fork  # type: ignore[assignment]
-    entry.main()  # type: ignore[no-untyped-call]
+    registry._run_in_subprocess = _in_a_fork  # type: ignore[assignment]  # theirs is generic; ours returns the same
+    entry.main()  # type: ignore[no-untyped-call]  # vLLM leaves it untyped
 
 
 def _version() -> str:
@@ -79,7 +79,7 @@ def _cuda() -> str:
 
     # The driver's memory device is opened by a context and by nothing else.
     opened = any(link.is_symlink() and str(link.readlink()) == "/dev/nvidia-uvm" for link in Path("/proc/self/fd").iterdir())
-    if opened or torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+    if opened or torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return "importing vLLM has initialised CUDA in the zygote"
     return ""
 
@@ -98,7 +98,7 @@ def _fork_on_cpu_too() -> None:
         os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
         _compile_alone()
 
-    platform.check_and_update_config = staticmethod(and_fork)  # type: ignore[method-assign]
+    platform.check_and_update_config = staticmethod(and_fork)  # type: ignore[method-assign]  # replaced on purpose, in this process alone
 
 
 def _compile_alone() -> None:
