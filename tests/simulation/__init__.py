@@ -11,5 +11,8 @@ points.py    the points, and how a call ends there
 memory.py    the database: what store/fleet.py and store/recording.py promise, transactions and all
 machines.py  hosts, engines and the gateway; what must never happen there
 servers.py   a server: the loop's own parts, woken as it wakes them
-world.py     what can happen, by chance, and the healing
+world.py     everything there is, how time passes in it, and what must always hold
+chance.py    what can happen, and how often
+healing.py   the healing, and where everything must have arrived then
+seeds.py     one seed, from its first event to its end
 """

@@ -6,8 +6,9 @@ import traceback
 
 import structlog
 
+from tests.simulation.healing import NotConverged
 from tests.simulation.machines import Broken
-from tests.simulation.world import NotConverged, simulate
+from tests.simulation.seeds import simulate
 
 
 def main(words: list[str]) -> int:

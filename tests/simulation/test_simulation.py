@@ -11,8 +11,9 @@ from fleetform.domain.replica import Replica
 from fleetform.planner import commands, lifecycle
 from fleetform.reconciler.publisher import Publisher
 from tests.conftest import SEEDS
+from tests.simulation.healing import NotConverged
 from tests.simulation.machines import Broken
-from tests.simulation.world import NotConverged, simulate
+from tests.simulation.seeds import simulate
 
 CHUNK = 500
 
