@@ -5,25 +5,31 @@ from pathlib import Path
 import pytest
 
 from fleetform.domain.protocol import ForgetReplica, HostReplica, HostReplicaState
+from fleetform.host import postgres
 from fleetform.reconciler import endpoints as endpoint_loop
+from fleetform.reconciler.deps import SHARD, Deps
+from fleetform.reconciler.loop import Term
 from fleetform.store import fleet
-from tests.reconciler.region import a_region
+from fleetform.store.lease import Claim
+from tests.reconciler.region import Region, a_region
 
 pytestmark = [pytest.mark.postgres, pytest.mark.anyio]
+
+
+async def a_term(region: Region) -> Term:
+    """A term that has heard its host. Nothing of it runs by itself, so that the test alone tidies up."""
+    url = postgres.url(region.settings)
+    deps = Deps(region.settings, region.driver, region.key, url, lambda: region.now, lambda: "0" * 32, host_grace_s=0.2)
+    term = Term(deps, Claim(url, SHARD, "test"))
+    term.sight.merge("host-1", await region.driver.observe("host-1", 0, 0))
+    return term
 
 
 async def test_a_replica_that_is_forgotten_while_the_rows_are_asked_ends_no_term(
     store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with a_region(tmp_path, store) as region:
-        region.start()
-
-        async def heard() -> bool:
-            return region.reconciler.term is not None and region.reconciler.term.sight.is_reachable("host-1")
-
-        await region.until("the host has been heard", heard)
-        term = region.reconciler.term
-        assert term is not None
+        term = await a_term(region)
         host = term.sight.hosts["host-1"]
         for replica_id in ("r1", "r2"):
             host.replicas[replica_id] = HostReplica(replica_id=replica_id, state=HostReplicaState.EXITED, seq=1)
