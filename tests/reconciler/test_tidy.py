@@ -6,7 +6,6 @@ import pytest
 
 from fleetform.domain.protocol import ForgetReplica, HostReplica, HostReplicaState
 from fleetform.host import postgres
-from fleetform.reconciler import endpoints as endpoint_loop
 from fleetform.reconciler.deps import SHARD, Deps
 from fleetform.reconciler.loop import Term
 from fleetform.store import fleet
@@ -40,7 +39,7 @@ async def test_a_replica_that_is_forgotten_while_the_rows_are_asked_ends_no_term
             del host.replicas["r1"]
             return found
 
-        monkeypatch.setattr(endpoint_loop.fleet, "known_replicas", slowly)
+        monkeypatch.setattr(fleet, "known_replicas", slowly)
         await term.endpoints.tidy()
         forgotten = [r.command.replica_id for r in region.driver.commands if isinstance(r.command, ForgetReplica)]
         assert forgotten == ["r2"]
