@@ -9,11 +9,12 @@ import os
 import signal
 import time
 
-from benchmarks.engines import Looker, with_real_engine
 from benchmarks.report import report
 from fleetform.host import processes
 from fleetform.host.processes import Identity
-from tests.e2e.shop import Shop
+from tests.e2e.real_shop import RealShop
+from tests.e2e.shop import PROJECT
+from tests.harness.engines import Looker
 from tests.harness.stack import Stack
 from tests.harness.waiting import until
 
@@ -25,19 +26,19 @@ CHILDREN = 2
 def main() -> None:
     """The rounds on one stack; every round waits until the endpoint serves again."""
     with Stack() as stack:
-        shop, looker = Shop(stack), Looker(stack)
+        shop, looker = RealShop(stack), Looker(stack, PROJECT)
         shop.register("v1", children=CHILDREN, stubborn_children=True)
         shop.create("stub", "v1")
         rounds = [_round(shop, looker, "stub", CHILDREN + 1) for _ in range(ROUNDS)]
         shop.delete("stub")
-        with_real_engine(shop, "real", replicas=1)
+        shop.serve("real")
         rounds.append(_round(shop, looker, "real", 3))
     orphans, slowest = sum(left for left, _ in rounds), max(took_s for _, took_s in rounds)
     ours = f"{orphans} orphans of {ROUNDS} stub rounds and one of vLLM, the last one gone after {slowest:.1f} s"
     report("F5", orphans, 0, ours, "vLLM by itself: engine core and worker stay", at_most=True)
 
 
-def _round(shop: Shop, looker: Looker, endpoint: str, least: int) -> tuple[int, float]:
+def _round(shop: RealShop, looker: Looker, endpoint: str, least: int) -> tuple[int, float]:
     """Kill the worker and the engine's parent; how many of its processes are left after ten seconds, and when the last one was gone."""
     (engine,) = until("the engine serves", lambda: looker.engines(endpoint), timeout_s=600)
     members = engine.members

@@ -8,22 +8,23 @@ for hung, so one false ejection or restart makes the figure short. vLLM itself, 
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import httpx2
 
-from benchmarks.engines import Looker, question, with_real_engine
 from benchmarks.report import report
 from fleetform.host import processes
 from fleetform.host.processes import Identity
-from tests.e2e.shop import Shop
+from tests.e2e.real_shop import RealShop, has_a_part
+from tests.e2e.shop import PROJECT, Shop
 from tests.harness import freezer
-from tests.harness.load import Load
+from tests.harness.engines import Looker
+from tests.harness.load import MESSAGES, Load
 from tests.harness.stack import Stack
 from tests.harness.waiting import until
 
@@ -32,8 +33,6 @@ BURST = 1280
 STUB_STOPS = int(os.environ.get("STOPS", "20"))
 FROZEN = 3
 REAL_ROUNDS = 2
-HELPER = b"resource_tracker"
-"""In the command line of what Python starts beside an engine: it answers nobody, and may hang as it likes."""
 GIVE_UP_S = 30.0
 BURST_S = 600.0
 
@@ -41,7 +40,7 @@ BURST_S = 600.0
 def main() -> None:
     """Stops and a burst with stub engines, then with real ones, on one stack."""
     with Stack() as stack:
-        shop, looker = Shop(stack), Looker(stack)
+        shop, looker = RealShop(stack), Looker(stack, PROJECT)
         shop.register("v1")
         shop.create("stub", "v1", "--min-replicas", "2", "--max-replicas", "2")
         spent = [_out_after(shop, looker, "stub", each, _stopped) for each in _stub_targets(looker, STUB_STOPS)]
@@ -49,7 +48,7 @@ def main() -> None:
             spent += [_out_after(shop, looker, "stub", each, _frozen) for each in _stub_targets(looker, FROZEN)]
         false = _burst(shop, looker, "stub", stub_delay_s=4, max_tokens=20)
         shop.delete("stub")
-        with_real_engine(shop, "real", replicas=1)
+        shop.serve("real")
         real = [_out_after(shop, looker, "real", each, _stopped) for each in _real_targets(looker)]
         false += _burst(shop, looker, "real", max_tokens=4)
     worst, median = max(spent + real), statistics.median(spent + real)
@@ -66,7 +65,7 @@ def _stub_targets(looker: Looker, stops: int) -> list[Identity]:
 def _real_targets(looker: Looker) -> list[Identity]:
     """Every process of the engine that has a part in an answer, some rounds long."""
     (engine,) = looker.engines("real")
-    return [member for member in engine.members if HELPER not in _command(member)] * REAL_ROUNDS
+    return [member for member in engine.members if has_a_part(member)] * REAL_ROUNDS
 
 
 @contextlib.contextmanager
@@ -105,7 +104,7 @@ def _burst(shop: Shop, looker: Looker, endpoint: str, **fields: object) -> int:
     """How many engines were taken for hung, or ended, while BURST requests came at once."""
     before = {each.replica_id: each.members[0] for each in looker.engines(endpoint)}
     begun = time.monotonic()
-    answered, ejected = asyncio.run(_ask_all(shop, looker, endpoint, question(endpoint, **fields)))
+    answered, ejected = asyncio.run(_ask_all(shop, looker, endpoint, _question(endpoint, **fields)))
     after = {each.replica_id: each.members[0] for each in looker.engines(endpoint)}
     false = len(ejected) + len(before.items() - after.items())
     print(
@@ -130,8 +129,9 @@ async def _ask_all(shop: Shop, looker: Looker, endpoint: str, body: bytes) -> tu
         return sum(1 for task in asking if task.exception() is None and task.result().status_code == 200), ejected
 
 
-def _command(identity: Identity) -> bytes:
-    return Path(f"/proc/{identity.pid}/cmdline").read_bytes()
+def _question(endpoint: str, **fields: object) -> bytes:
+    """The body of a chat completion."""
+    return json.dumps({"model": endpoint, "messages": MESSAGES, **fields}).encode()
 
 
 if __name__ == "__main__":

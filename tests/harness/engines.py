@@ -1,7 +1,6 @@
-"""What benchmarks of faults need to know of a stack: its engines' processes by the host's word, and what its Envoy holds of them."""
+"""What tests of faults need to know of a stack: its engines' processes by the host's word, and what its Envoy holds of them."""
 
-import json
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import httpx2
 import msgspec
@@ -11,8 +10,6 @@ from fleetform.domain.protocol import HostReplicaState, HostReport
 from fleetform.domain.replica import Unix
 from fleetform.host import processes
 from fleetform.host.processes import Identity
-from tests.e2e.shop import PROJECT, Shop
-from tests.engines.tiny_models import write_tiny_chat_model
 from tests.harness.stack import Stack
 
 OUT = "/failed_eds_health"
@@ -28,10 +25,11 @@ class Engine(NamedTuple):
 
 
 class Looker:
-    """Looks at a stack's host and Envoy over their sockets, as fast as they answer."""
+    """Looks at a stack's host and Envoy over their sockets, as fast as they answer. project: whose endpoints these are."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, project: str) -> None:
         self.settings = fleetform_settings.load(stack.variables)
+        self.project = project
         self._host = httpx2.Client(transport=httpx2.HTTPTransport(uds=str(self.settings.host_socket)), base_url="http://host", timeout=10)
         admin = httpx2.HTTPTransport(uds=str(self.settings.envoy_admin_socket))
         self._envoy = httpx2.Client(transport=admin, base_url="http://envoy", timeout=10)
@@ -54,8 +52,12 @@ class Looker:
         """Sockets of the engines that Envoy sends nothing new because they hang."""
         return {socket for socket, flags in self._flags(endpoint).items() if OUT in flags}
 
+    def routed(self, endpoint: str) -> set[str]:
+        """Sockets of all that Envoy knows of the endpoint."""
+        return set(self._flags(endpoint))
+
     def _flags(self, endpoint: str) -> dict[str, str]:
-        text = self._envoy.get("/clusters", params={"filter": f"^{PROJECT}/{endpoint}$"}).text
+        text = self._envoy.get("/clusters", params={"filter": f"^{self.project}/{endpoint}$"}).text
         lines = (line.split("::") for line in text.splitlines())
         return {words[1]: words[3] for words in lines if len(words) == 4 and words[2] == "health_flags"}
 
@@ -65,20 +67,3 @@ def members_of(leader: Identity) -> tuple[Identity, ...]:
     found = [s for s in processes.all_stats() if s.session_id == leader.session_id and s.state not in "ZX"]
     ordered = sorted(found, key=lambda stat: (stat.pid != leader.pid, stat.start_ticks, stat.pid))
     return tuple(identity for stat in ordered if (identity := processes.identify(stat.pid)) is not None)
-
-
-def with_real_engine(shop: Shop, name: str, replicas: int) -> None:
-    """An endpoint of real vLLM, on this machine's processors, with a model that is small enough to be started in a benchmark."""
-    write_tiny_chat_model(shop.models / "real", seed=1)
-    shop.run("instance-type", "set", "--name", "cpu-real", "--cpu-millis", "500", "--memory-mib", "5120")
-    shop.run("quota", "set", "--project", PROJECT, "--instance-type", "cpu-real", "--max-replicas", "4")
-    source = ("--artifact", f"file://{shop.models}/real/", "--framework", "pytorch", "--runtime", "cpu")
-    shop.run("model", "register", "--project", PROJECT, "--name", "real", "--version", "v1", *source, "--wait")
-    where = ("--project", PROJECT, "--name", name, "--model", "real:v1", "--instance-type", "cpu-real")
-    counts = ("--min-replicas", str(replicas), "--max-replicas", str(replicas))
-    shop.run("endpoint", "create", *where, *counts, "--wait", "--wait-timeout", "15m")
-
-
-def question(endpoint: str, **fields: Any) -> bytes:
-    """The body of a chat completion."""
-    return json.dumps({"model": endpoint, "messages": [{"role": "user", "content": "Say one word."}], **fields}).encode()

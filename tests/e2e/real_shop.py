@@ -1,0 +1,42 @@
+"""The shop with a model that real vLLM serves on this machine's processors, beside those of the stub."""
+
+from pathlib import Path
+
+from fleetform.host import processes
+from fleetform.host.processes import Identity
+from tests.e2e.shop import PROJECT, Shop
+from tests.engines.tiny_models import write_tiny_chat_model
+from tests.harness.stack import Stack
+
+HELPER = b"resource_tracker"
+"""In the command line of what Python starts beside an engine: it has no part in an answer."""
+
+
+class RealShop(Shop):
+    """A shop whose model `real` runs on vLLM: small enough that three engines fit on a machine with 24 GiB."""
+
+    def __init__(self, stack: Stack) -> None:
+        super().__init__(stack)
+        write_tiny_chat_model(self.models / "real", seed=1)
+        self.run("quota", "set", "--project", PROJECT, "--instance-type", "cpu-small", "--max-replicas", "4")
+        source = ("--artifact", f"file://{self.models}/real/", "--framework", "pytorch", "--runtime", "cpu")
+        self.run("model", "register", "--project", PROJECT, "--name", "real", "--version", "v1", *source, "--wait")
+
+    def serve(self, name: str, *more: str, replicas: int = 1) -> str:
+        """Create an endpoint of so many vLLM replicas, and wait until they serve; the command's output."""
+        where = ("--project", PROJECT, "--name", name, "--model", "real:v1", "--instance-type", "cpu-small")
+        counts = ("--min-replicas", str(replicas), "--max-replicas", str(replicas))
+        return self.stack.fleetform("endpoint", "create", *where, *counts, *more, "--wait", "--wait-timeout", "15m", timeout_s=960)
+
+
+def command(identity: Identity) -> bytes:
+    """The command line of a process; empty when it is gone."""
+    try:
+        return Path(f"/proc/{identity.pid}/cmdline").read_bytes() if processes.alive(identity) else b""
+    except OSError:
+        return b""
+
+
+def has_a_part(identity: Identity) -> bool:
+    """True when answers of an engine need this process of it."""
+    return HELPER not in command(identity)
