@@ -65,12 +65,15 @@ class Commands:
         return refusal
 
     def _lost(self, command: Command) -> bool:
-        """True when what the command did is not so any more: a verification dies with its worker, and a replica may lose its record."""
+        """True when what the command did is not so any more: a verification dies with its worker, and a replica may lose its record.
+
+        A stop that was lost would never end its replica: it is sent under the same id again.
+        """
         match command:
             case VerifyArtifact():
                 return not self.verifications.knows(command.version_uid)
             case StopReplica():
-                return not self.replicas.knows(command.replica_id)
+                return not self.replicas.stops(command.replica_id)
             case _:
                 return False
 

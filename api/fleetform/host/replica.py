@@ -21,6 +21,7 @@ from fleetform.host.parts import Host
 from fleetform.host.probe import NotServing
 from fleetform.host.processes import Identity
 from fleetform.host.record import ReplicaRecord, domain_identity, in_phase, save, utc_now, without_running
+from fleetform.host.threads import to_its_end
 from fleetform.host.zygote import client as zygote
 from fleetform.host.zygote.client import NotForked
 from fleetform.redaction import redact
@@ -84,17 +85,27 @@ class Replica:
             await asyncio.wait({self.task})
 
     async def stop(self, command: StopReplica) -> None:
-        """Begin to stop it. A replica that is already being stopped, or has ended, is left to it."""
+        """Begin to stop it. A replica that is already being stopped, or has ended, is left to it.
+
+        OSError when that cannot be written down: then it goes on as it was.
+        """
         if self.stopping:
             return
         await self.let_go()
+        before = self.record
         if not self.exited:
             # What a hung engine has under way never ends.
             drains = self.record.state is HostReplicaState.SERVING and self.record.hung_since is None
             wait_s = command.drain_timeout_s if drains else 0
             # How it was started explains no end; that it hung does.
             message = self.record.message if self.record.hung_since is not None else ""
-            await self._update(state=HostReplicaState.STOPPING, drain_until=utc_now() + timedelta(seconds=wait_s), message=message)
+            drain_until = utc_now() + timedelta(seconds=wait_s)
+            try:
+                await self._update(state=HostReplicaState.STOPPING, drain_until=drain_until, message=message)
+            except OSError:
+                self.record = before
+                self.begin()
+                raise
         self.begin()
 
     async def set_out(self, since: datetime | None, message: str) -> None:
@@ -190,14 +201,9 @@ class Replica:
 
     async def _spawn(self, step: starting.Spawn, model_dir: Path) -> Identity:
         """Have step start the engine. NotForked passes through."""
-        work = asyncio.to_thread(step, self.host.layout, self.adapter, self.record, model_dir, self._record_process)
-        spawning = asyncio.ensure_future(work)
         try:
-            identity = await asyncio.shield(spawning)
-        except asyncio.CancelledError:
-            # The thread cannot be stopped half-way; what it started is in the record by the time it is done.
-            await asyncio.wait({spawning})
-            raise
+            # Also when it is cancelled: what was started is in the record by the time this is done.
+            identity = await to_its_end(step, self.host.layout, self.adapter, self.record, model_dir, self._record_process)
         except OSError as error:
             raise Failed(FailureReason.LAUNCH_REFUSED, f"the engine cannot be started: {error}") from error
         await self._enter("load")
@@ -305,7 +311,7 @@ class Replica:
         self.record = msgspec.structs.replace(self.record, **changes)
         async with self._saving:
             # The newest one: whoever waited here may have been overtaken.
-            await asyncio.to_thread(save, self.host.layout, self.record)
+            await to_its_end(save, self.host.layout, self.record)
         self._show()
 
     def _show(self) -> None:

@@ -48,6 +48,11 @@ class Replicas:
         """True when it has a record here."""
         return replica_id in self.replicas
 
+    def stops(self, replica_id: str) -> bool:
+        """True when it is known and has ended, or is being stopped."""
+        replica = self.replicas.get(replica_id)
+        return replica is not None and replica.stopping
+
     async def start(self, command: StartReplica) -> str | None:
         """Make it run; the answer says what was done. A replica that is known is left as it is; None for one that was stopped before."""
         if command.replica_id in self.never:
