@@ -6,8 +6,10 @@ must converge, the invariants of fleetcheck must hold, and nothing may have been
 
 import asyncio
 import itertools
+import json
 import time
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx2
@@ -25,6 +27,7 @@ STEADY, BRIEF = "steady", "brief"
 REPLICAS = 2
 CONVERGES_S = 60.0
 DIES_S = 30.0
+LOG_LINES = 60
 CANARY = "Say one word."
 """What the load asks: it must stand in no log and in no row."""
 RENEWED = frozenset({Step.LEASE_BEFORE_RENEW, Step.LEASE_RENEWED})
@@ -54,6 +57,7 @@ class CrashBed:
         self.version = "v1"
         self.load: SteadyLoad | None = None
         self._registered = 0
+        self._armed: tuple[str, ...] = ()
 
     def __enter__(self) -> "CrashBed":
         self.stack.__enter__()
@@ -97,9 +101,9 @@ class CrashBed:
         begun = time.monotonic()
         self._arm(step)
         self._put(BRIEF, "v1", 1)
-        until("it serves, or a program died", lambda: not self.file.exists() or self._is_ready(BRIEF), timeout_s=CONVERGES_S)
+        self._until("it serves, or a program died", lambda: not self.file.exists() or self._is_ready(BRIEF), CONVERGES_S)
         self._insist(lambda: self._api.delete(f"/endpoints/{BRIEF}"), (200, 202, 204, 404))
-        until("it is gone", lambda: self._insist(lambda: self._api.get(f"/endpoints/{BRIEF}"), (200, 404)).status_code == 404, CONVERGES_S)
+        self._until("it is gone", lambda: self._is_gone(BRIEF), CONVERGES_S)
         # 404 says that nothing of it is left: no engine, no row.
         engines = [line for line in self.stack.processes("stub.py").values() if f"--served-name {BRIEF}" in line]
         assert not engines, engines
@@ -118,6 +122,7 @@ class CrashBed:
         temporary = self.file.with_suffix(".new")
         temporary.write_text("\n".join(steps) + "\n")
         temporary.replace(self.file)
+        self._armed = steps
 
     def _pass_by(self, step: Step) -> None:
         """Do what passes step, and always a change of version."""
@@ -137,7 +142,7 @@ class CrashBed:
         self._insist(lambda: self._api.put(f"/model-versions/extra/n{self._registered}", json={"spec": source}), (200, 201, 202))
 
     def _died(self, steps: tuple[str, ...]) -> None:
-        until(f"a program has died at {' and at '.join(steps)}", lambda: not self.file.exists(), timeout_s=DIES_S)
+        self._until(f"a program has died at {' and at '.join(steps)}", lambda: not self.file.exists(), DIES_S)
 
     def _put(self, name: str, version: str, replicas: int) -> None:
         spec = {
@@ -161,6 +166,9 @@ class CrashBed:
 
         return until("the API answers", once, timeout_s=CONVERGES_S)
 
+    def _is_gone(self, name: str) -> bool:
+        return self._insist(lambda: self._api.get(f"/endpoints/{name}"), (200, 404)).status_code == 404
+
     def _is_ready(self, name: str) -> bool:
         answer = self._insist(lambda: self._api.get(f"/endpoints/{name}"), (200,)).json()
         status: dict[str, Any] = answer["status"]
@@ -168,7 +176,7 @@ class CrashBed:
 
     def _converged(self) -> None:
         """`steady` is ready with what was asked for last, and of everything else nothing is left."""
-        until(f"{STEADY} serves {self.version} and nothing else", self._is_as_wanted, timeout_s=CONVERGES_S)
+        self._until(f"{STEADY} serves {self.version} and nothing else", self._is_as_wanted, CONVERGES_S)
 
     def _is_as_wanted(self) -> bool:
         if not self._is_ready(STEADY):
@@ -177,6 +185,25 @@ class CrashBed:
         shown = sorted((replica["model_version"], replica["phase"]) for replica in found)
         assert shown == [(f"m:{self.version}", "Ready")] * REPLICAS, shown
         return True
+
+    def _until(self, what: str, probe: Callable[[], bool], timeout_s: float) -> None:
+        """`until`, whose AssertionError tells where the programs were to die and where everything stands."""
+        try:
+            until(what, probe, timeout_s=timeout_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self._account()}") from error
+
+    def _account(self) -> str:
+        """The armed steps, both endpoints and their replicas as the API shows them, and the end of every log."""
+        left = self.file.read_text().split() if self.file.exists() else []
+        parts = [f"now {datetime.now(UTC):%H:%M:%S.%f}, armed {', '.join(self._armed)}, not passed yet: {', '.join(left) or 'none'}"]
+        for path in (f"/endpoints/{name}{more}" for name in (BRIEF, STEADY) for more in ("", "/replicas", "/events")):
+            try:
+                answer = self._api.get(path)
+                parts.append(f"--- {path}: {answer.status_code}\n{json.dumps(answer.json(), indent=1)}")
+            except (httpx2.HTTPError, ValueError) as error:
+                parts.append(f"--- {path}: {error!r}")
+        return "\n".join([*parts, self.stack.logs(LOG_LINES)])
 
 
 def _in_words(found: tuple[Verdict, ...]) -> str:

@@ -129,10 +129,10 @@ class Stack:
             check=False,
         )
 
-    def logs(self) -> str:
-        """The end of every program's log, for the message of a failed test."""
+    def logs(self, lines: int = 15) -> str:
+        """The last lines of every program's log, for the message of a failed test."""
         parts = []
         for path in sorted((self.home / "logs").glob("**/*.log")):
-            lines = path.read_text(errors="replace").splitlines()[-15:]
-            parts.append(f"--- {path.name}\n" + "\n".join(lines))
+            last = path.read_text(errors="replace").splitlines()[-lines:]
+            parts.append(f"--- {path.name}\n" + "\n".join(last))
         return "\n".join(parts)
