@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from fleetform import credentials, settings
-from fleetform.domain.load import HostLoad
+from fleetform.domain.load import HostLoad, Windows
 from fleetform.domain.protocol import LogText
 from fleetform.errors import NotFound
 from fleetform.routes.application import create_app
@@ -38,6 +38,9 @@ class NoLoads:
     """Nothing is measured here."""
 
     async def read(self) -> tuple[HostLoad, ...]:
+        return ()
+
+    async def recent(self, window_s: float) -> tuple[dict[str, Windows], ...]:
         return ()
 
 

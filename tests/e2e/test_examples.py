@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -79,7 +80,7 @@ def opened(name: str, server: Server, folder: Path) -> Terraform:
     return terraform
 
 
-def endpoints(server: Server, terraform: Terraform) -> list[dict[str, object]]:
+def endpoints(server: Server, terraform: Terraform) -> list[dict[str, Any]]:
     """Every endpoint in the state, as the API shows it now."""
     found = []
     resources = json.loads((terraform.folder / "terraform.tfstate").read_text())["resources"]

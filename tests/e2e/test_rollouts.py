@@ -36,7 +36,7 @@ def rollouts(shop: Shop, name: str) -> list[Any]:
     ],
 )
 def test_a_version_that_answers_badly_is_rolled_back_with_the_figures_of_both(
-    shop: Shop, version: str, behaviour: dict[str, object], reason: str
+    shop: Shop, version: str, behaviour: dict[str, Any], reason: str
 ) -> None:
     name = f"judged-{version}"
     shop.register(version, **behaviour)

@@ -23,7 +23,7 @@ def shop() -> Iterator[Shop]:
     """Endpoints that have served and now rest."""
     with Stack() as stack:
         shop = Shop(stack)
-        shop.register("v1", **{"start-delay-s": 0.5})
+        shop.register("v1", start_delay_s=0.5)
         for name in SLEEPERS:
             timeout = "2s" if name == "impatient" else "120s"
             shop.create(name, "v1", "--min-replicas", "0", "--max-replicas", "2", "--idle", "30s", "--timeout", timeout)
@@ -35,7 +35,7 @@ def shop() -> Iterator[Shop]:
 def until_at_zero(shop: Shop, name: str) -> None:
     def at_zero() -> bool:
         status = shop.get(name)["status"]
-        return status["phase"] == "ScaledToZero" and status["replicas"]["draining"] == 0
+        return bool(status["phase"] == "ScaledToZero" and status["replicas"]["draining"] == 0)
 
     until(f"{name} is at zero", at_zero, timeout_s=120, every_s=0.5)
 

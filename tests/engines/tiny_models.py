@@ -17,7 +17,7 @@ def write_tiny_chat_model(folder: Path, seed: int, *, layers: int = 2, width: in
     # These come with the engine's extra alone, and take seconds to import.
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: index for index, token in enumerate(["<s>", "</s>", *alphabet])}
@@ -37,9 +37,11 @@ def write_tiny_chat_model(folder: Path, seed: int, *, layers: int = 2, width: in
         eos_token_id=1,
         tie_word_embeddings=False,
     )
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", model_max_length=CONTEXT_LENGTH)
+    special = {"bos_token": "<s>", "eos_token": "</s>", "model_max_length": CONTEXT_LENGTH}
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)  # type: ignore[no-untyped-call]  # transformers has it so
     fast.chat_template = CHAT_TEMPLATE
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    made: PreTrainedModel = LlamaForCausalLM(config).bfloat16()  # type: ignore[no-untyped-call]  # transformers has it so
+    made.save_pretrained(folder)
     fast.save_pretrained(folder)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from fleetform.domain.conditions import ConditionType, condition
+from fleetform.planner import plan
 from fleetform.reconciler import endpoints as endpoint_loop
 from fleetform.store import endpoints
 from tests.reconciler.region import a_region
@@ -16,7 +17,6 @@ pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
 async def test_row_16_an_endpoint_that_meets_a_bug_says_so_and_the_others_are_looked_after(
     store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = endpoint_loop.plan
     tries = 0
 
     def planned(desired: Any, observed: Any, now: Any) -> Any:
@@ -24,7 +24,7 @@ async def test_row_16_an_endpoint_that_meets_a_bug_says_so_and_the_others_are_lo
         if desired.name == "poison":
             tries += 1
             raise ZeroDivisionError("a bug")
-        return real(desired, observed, now)
+        return plan(desired, observed, now)
 
     async with a_region(tmp_path, store) as region:
         monkeypatch.setattr(endpoint_loop, "plan", planned)
@@ -43,7 +43,7 @@ async def test_row_16_an_endpoint_that_meets_a_bug_says_so_and_the_others_are_lo
 
         await region.until("the bug is shown", told)
         assert tries < 10, "it is not tried again and again"
-        monkeypatch.setattr(endpoint_loop, "plan", real)
+        monkeypatch.setattr(endpoint_loop, "plan", plan)
 
         async def recovers() -> bool:
             region.pass_time(30)

@@ -28,7 +28,7 @@ def test_row_21_a_version_that_crashes_is_rolled_back_and_its_last_words_reach_t
 def test_row_21_an_engine_that_ends_again_and_again_is_replaced_after_growing_pauses(shop: Shop, after_s: int) -> None:
     """The region never gives up what once served: it says CrashLoop, and why."""
     version, name = f"dies-{after_s}", f"loop-{after_s}"
-    shop.register(version, **{"mode": "crash-later", "crash-after-s": after_s})
+    shop.register(version, mode="crash-later", crash_after_s=after_s)
     shop.create(name, version)
 
     def in_a_loop() -> str | None:

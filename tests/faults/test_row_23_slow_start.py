@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.envoy, pytest.mark.postgres, pytest.mark.timeout(400)]
 @pytest.mark.parametrize("start_s", [15, pytest.param(180, marks=pytest.mark.faults)])
 def test_row_23_a_slow_start_is_left_alone(shop: Shop, start_s: int) -> None:
     name = f"slow-{start_s}"
-    shop.register(name, **{"start-delay-s": start_s})
+    shop.register(name, start_delay_s=start_s)
     seen: set[int] = set()
     creation = threading.Thread(target=shop.create, args=(name, name))
     creation.start()

@@ -1,9 +1,7 @@
 """Row 37: many who want one model fetch it once; when the one that fetches is killed, another goes on where it was."""
 
 import asyncio
-import threading
 from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import anyio
@@ -11,7 +9,7 @@ import pytest
 
 from fleetform.host.artifacts import ArtifactCache
 from tests.host.artifacts import making, stub
-from tests.host.artifacts.asking import ARTIFACT, PREFIXES, WEIGHTS, a_bucket_command, ensured_from_bucket, put_model
+from tests.host.artifacts.asking import ARTIFACT, PREFIXES, WEIGHTS, a_bucket_command, ensured_from_bucket, put_model, until_half_is_here
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
@@ -50,24 +48,10 @@ async def test_row_37_a_leader_that_is_killed_hands_over(cache: ArtifactCache, b
     put_model(bucket, size=4 << 20)
     manifest = await cache.verify(a_bucket_command(), making.silent)
     other = ArtifactCache(tmp_path / "other", layout=making.a_layout(tmp_path / "other"))
-    half_sent = threading.Event()
-
-    def pause(handler: BaseHTTPRequestHandler, key: str, offset: int, data: bytes) -> bool:
-        if key != WEIGHTS or half_sent.is_set():
-            return False
-        stub.begin_body(handler, data, data[: 2 << 20])
-        half_sent.set()
-        bucket.released.wait(30)
-        handler.close_connection = True
-        return True
-
-    bucket.misbehave = pause
+    half_sent = bucket.pause_half_way(WEIGHTS)
     bucket.gets.clear()
     with making.another_process(tmp_path / "other", manifest, ARTIFACT, PREFIXES) as leader:
-        assert await anyio.to_thread.run_sync(half_sent.wait, 30)
-        partial = tmp_path / "other" / "partial"
-        while not any(p.stat().st_size for p in partial.glob("*")):
-            await anyio.sleep(0.01)
+        await until_half_is_here(tmp_path / "other", half_sent)
         following = asyncio.create_task(ensured_from_bucket(other, manifest))
         await asyncio.sleep(0)
         leader.kill()

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import openai
 import pytest
+from openai.types.chat import ChatCompletionMessageParam
 
 from fleetform.domain.load import TrackWindow
 from fleetform.gateway import rotation
@@ -141,9 +142,8 @@ def test_nothing_is_lost_over_rotations_and_restarts_and_nothing_said_is_in_it(o
     def say(times: int) -> None:
         client = own_gateway.client(key)
         for _ in range(times):
-            said = [{"role": "user", "content": canary}]
-            answer: Any = client.chat.completions.create(model="m", messages=said, user=canary, extra_query={"q": canary})  # type: ignore[arg-type]
-            assert answer.choices
+            said: list[ChatCompletionMessageParam] = [{"role": "user", "content": canary}]
+            assert client.chat.completions.create(model="m", messages=said, user=canary, extra_query={"q": canary}).choices
 
     with watched(own_gateway) as telemetry:
         for _ in range(3):

@@ -34,6 +34,9 @@ class Proxy:
     def alive(self) -> bool:
         return self.is_alive
 
+    def take_out(self, replica_ids: frozenset[str]) -> None:
+        raise AssertionError("who drains takes nothing out")
+
 
 def a_record(drain_timeout_s: float) -> ReplicaRecord:
     track = Track(

@@ -1,6 +1,7 @@
 """Who is taken for hung, and above all who is not."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -46,11 +47,11 @@ class Watched:
                 self.asked += 1
         return self.pulse
 
-    def out_after(self, limit_s: float, **like: object) -> float | None:
+    def out_after(self, limit_s: float, **like: Any) -> float | None:
         """After how long it is out of rotation, within limit_s; None when it is not."""
         begun = self.now
         while self.now < begun + limit_s:
-            if self.look(LOOK_S, **like).out_since is not None:  # type: ignore[arg-type]
+            if self.look(LOOK_S, **like).out_since is not None:
                 return self.now - begun
         return None
 

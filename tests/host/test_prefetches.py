@@ -57,7 +57,7 @@ def command(number: int) -> Prefetch:
 @pytest.mark.anyio
 async def test_one_after_the_other_each_once_and_a_failure_stops_nothing() -> None:
     cache = Cache()
-    made = Prefetches(cache)  # type: ignore[arg-type]
+    made = Prefetches(cache)  # type: ignore[arg-type]  # holds and ensure are used
     for number in (1, 2, 2, 3):
         assert made.start(command(number)) == "the artifact will be fetched"
     cache.failure = SourceAway("the bucket does not answer")
@@ -76,7 +76,7 @@ async def test_one_after_the_other_each_once_and_a_failure_stops_nothing() -> No
 @pytest.mark.anyio
 async def test_too_many_are_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prefetches, "WAITING_MAX", 2)
-    made = Prefetches(Cache())  # type: ignore[arg-type]
+    made = Prefetches(Cache())  # type: ignore[arg-type]  # holds and ensure are used
     for number in (1, 2):
         made.start(command(number))
     assert "too many" in made.start(command(3))

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,19 +57,19 @@ def test_a_zombie_is_dead() -> None:
     child = subprocess.Popen(["/bin/true"])
     identity = identify(child.pid)
     assert identity is not None
-    until("it is a zombie", lambda: (processes.read_stat(child.pid) or identity) and processes.read_stat(child.pid).state == "Z")  # type: ignore[union-attr]
+    until("it is a zombie", lambda: (found := processes.read_stat(child.pid)) is not None and found.state == "Z")
     assert not alive(identity)
     child.wait()
     assert identify(child.pid) is None
 
 
 @pytest.mark.parametrize("change", [{"start_ticks": 1}, {"boot_id": "another"}, {"pid_namespace": 1}])
-def test_a_process_that_only_has_the_pid_is_never_signalled(change: dict[str, object]) -> None:
+def test_a_process_that_only_has_the_pid_is_never_signalled(change: dict[str, Any]) -> None:
     child = subprocess.Popen(["/bin/sleep", "60"])
     try:
         real = identify(child.pid)
         assert real is not None
-        other = real._replace(**change)  # type: ignore[arg-type]
+        other = real._replace(**change)
         assert not alive(other)
         assert not send(other, signal.SIGKILL)
         assert group(other, Path("/")) == processes.Group()

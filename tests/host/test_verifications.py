@@ -72,7 +72,7 @@ async def test_a_refused_artifact_carries_the_reason_of_its_condition(board: Boa
 
 async def test_a_version_that_was_made_for_newer_software_is_refused_unread(board: Board) -> None:
     cache = Cache(a_manifest())
-    Verifications(board, cache).start(msgspec.structs.replace(COMMAND, framework="pytorch99.0"))  # type: ignore[arg-type]
+    Verifications(board, cache).start(msgspec.structs.replace(COMMAND, framework="pytorch99.0"))  # type: ignore[arg-type]  # only verify is used here
     report = await outcome_of(board)
     assert (report.state, report.reason) == (ArtifactState.REFUSED, "RuntimeMismatch")
     assert "pytorch 99.0" in report.message
@@ -95,6 +95,6 @@ async def test_progress_is_shown(board: Board) -> None:
         shown.append((report.done, report.total))
         put(report)
 
-    board.put_artifact = watch  # type: ignore[method-assign]
+    board.put_artifact = watch  # type: ignore[method-assign]  # this test's board alone
     await verified_by(board, Cache(a_manifest()))
     assert (5, 10) in shown

@@ -114,7 +114,7 @@ def test_every_argument_that_may_be_set_is_one_of_vllm() -> None:
     }
     candidates = ["true", "1", "0.5", "auto", "fcfs", "fp8", "balanced", "vllm"]
     args = {name: examples.get(name) or next(c for c in candidates if check(c) is None) for name, check in ALLOWED.items()}
-    parser: Any = make_arg_parser(FlexibleArgumentParser())  # type: ignore[no-untyped-call]
+    parser: Any = make_arg_parser(FlexibleArgumentParser())  # type: ignore[no-untyped-call]  # vLLM leaves it untyped
     parsed = parser.parse_args(["--model", "m", *flags(args)])
     assert all(hasattr(parsed, name) for name in ALLOWED)
 

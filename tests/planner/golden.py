@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from fleetform.domain.conditions import Condition
 from fleetform.domain.replica import FailureReason
@@ -94,8 +95,8 @@ STORIES: dict[str, Callable[[], list[str]]] = {
 }
 
 
-def _gpu_world(replicas: int, gpus: int = 4, **fields: object) -> World:
-    effective = effective_endpoint(replicas=replicas, instance_type="gpu-a10-1x", **fields)  # type: ignore[arg-type]
+def _gpu_world(replicas: int, gpus: int = 4, **fields: Any) -> World:
+    effective = effective_endpoint(replicas=replicas, instance_type="gpu-a10-1x", **fields)
     world = World(effective, hosts=(a_host(gpus=gpus),))
     world.shapes["gpu-a10-1x"] = GPU_SHAPE
     return world

@@ -1,6 +1,7 @@
 """The rule of the replica count: what each load asks for, how fast it is followed, and when it is not."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,8 +19,8 @@ R = ScalingReason
 class Endpoint:
     """One endpoint whose decisions are recorded as the loop records them. Every `hear` is two seconds later."""
 
-    def __init__(self, count: int = 1, least: int = 1, most: int = 20, **policy: object) -> None:
-        self.policy = Policy(**{"least": least, "most": most, "target_concurrency": 8, "idle_s": 300} | policy)  # type: ignore[arg-type]
+    def __init__(self, count: int = 1, least: int = 1, most: int = 20, **policy: Any) -> None:
+        self.policy = Policy(**{"least": least, "most": most, "target_concurrency": 8, "idle_s": 300} | policy)
         self.supply = Supply(count=count, ready_since=NOON - timedelta(hours=1))
         self.memory: Memory | None = None
         self.now = NOON
@@ -34,16 +35,16 @@ class Endpoint:
             self.supply = msgspec.structs.replace(self.supply, count=decision.replicas)
         return decision
 
-    def load(self, stable: float = 0.0, burst: float | None = None, **fields: object) -> LoadSample:
+    def load(self, stable: float = 0.0, burst: float | None = None, **fields: Any) -> LoadSample:
         """A fresh sample; a gateway that has counted for an hour."""
-        started = {"at": self.now + timedelta(seconds=2), "since": NOON - timedelta(hours=1)}
-        return LoadSample(**started | {"stable": stable, "burst": stable if burst is None else burst} | fields)  # type: ignore[arg-type]
+        started: dict[str, Any] = {"at": self.now + timedelta(seconds=2), "since": NOON - timedelta(hours=1)}
+        return LoadSample(**started | {"stable": stable, "burst": stable if burst is None else burst} | fields)
 
-    def under(self, stable: float, burst: float | None = None, **fields: object) -> ScalingDecision:
+    def under(self, stable: float, burst: float | None = None, **fields: Any) -> ScalingDecision:
         """One decision under that load."""
         return self.hear(self.load(stable, burst, **fields))
 
-    def keep(self, seconds: float, stable: float, **fields: object) -> ScalingDecision:
+    def keep(self, seconds: float, stable: float, **fields: Any) -> ScalingDecision:
         """The last decision of so many seconds under that load."""
         for _ in range(int(seconds / 2)):
             decision = self.under(stable, **fields)
@@ -180,7 +181,7 @@ def test_a_gateway_that_counts_anew_is_not_believed_for_a_minute() -> None:
 # --- to and from zero ---
 
 
-def resting(**policy: object) -> Endpoint:
+def resting(**policy: Any) -> Endpoint:
     return Endpoint(count=0, least=0, **policy)
 
 

@@ -1,12 +1,14 @@
 """How many replicas there are: by the recorded decision, by bounds and schedules, at zero, and in a rollout."""
 
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import pytest
 
 from fleetform.domain.conditions import ConditionType, Reason, condition
 from fleetform.domain.effective import EffectiveEndpoint, EffectiveSchedule
+from fleetform.domain.machine import HostCapacity
 from fleetform.domain.replica import FailureReason, ReplicaPhase
 from fleetform.domain.scaling import ScalingReason
 from fleetform.planner.model import Plan
@@ -16,20 +18,20 @@ from tests.planner.world import World
 P = ReplicaPhase
 
 
-def wish(least: int = 1, most: int = 5, weights: dict[str, int] | None = None, **fields: object) -> EffectiveEndpoint:
+def wish(least: int = 1, most: int = 5, weights: dict[str, int] | None = None, **fields: Any) -> EffectiveEndpoint:
     effective = effective_endpoint(weights, steps=(100,))
     return msgspec.structs.replace(effective, min_replicas=least, max_replicas=most, **fields)
 
 
-def served(least: int = 1, most: int = 5, **fields: object) -> World:
+def served(least: int = 1, most: int = 5, **fields: Any) -> World:
     """A world whose endpoint is ready."""
-    world = World(wish(least, most, **fields))  # type: ignore[arg-type]
+    world = World(wish(least, most, **fields))
     world.settle()
     assert world.status.ready
     return world
 
 
-def at_zero(**fields: object) -> World:
+def at_zero(**fields: Any) -> World:
     """A world whose endpoint has proven itself and rests."""
     world = served(least=0, **fields)
     world.scale(0, ScalingReason.IDLE)
@@ -286,8 +288,8 @@ def test_those_that_are_not_ready_go_first_then_the_idle_ones_then_the_youngest(
 
 
 @pytest.mark.parametrize(("quota", "hosts"), [(2, (a_host(),)), (100, (a_host(cpu_millis=1000),))])
-def test_what_has_no_room_is_said_and_the_rest_serves(quota: int, hosts: tuple[object, ...]) -> None:
-    world = World(wish(), quota=quota, hosts=hosts)  # type: ignore[arg-type]
+def test_what_has_no_room_is_said_and_the_rest_serves(quota: int, hosts: tuple[HostCapacity, ...]) -> None:
+    world = World(wish(), quota=quota, hosts=hosts)
     world.settle()
     world.scale(4)
     world.settle()

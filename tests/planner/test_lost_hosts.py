@@ -1,5 +1,7 @@
 """Hosts that fall silent: what they run is unknown, not gone; after a while it is replaced elsewhere, and nothing is ever there twice."""
 
+from typing import Any
+
 import pytest
 
 from fleetform.domain.conditions import ConditionType, Reason, condition
@@ -11,10 +13,10 @@ from tests.planner.world import World
 P = ReplicaPhase
 
 
-def spread(replicas: int = 2, gpus: int = 4, **fields: object) -> World:
+def spread(replicas: int = 2, gpus: int = 4, **fields: Any) -> World:
     """An endpoint that serves on two hosts with so many GPUs each."""
     hosts = tuple(a_host(name, gpus=gpus) for name in ("host-1", "host-2"))
-    world = World(effective_endpoint(replicas=replicas, **fields), hosts=hosts, shape=GPU_SHAPE)  # type: ignore[arg-type]
+    world = World(effective_endpoint(replicas=replicas, **fields), hosts=hosts, shape=GPU_SHAPE)
     world.settle()
     assert world.status.ready
     return world

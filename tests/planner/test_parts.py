@@ -5,7 +5,7 @@ import pytest
 
 from fleetform.domain.conditions import Reason
 from fleetform.domain.desired import VersionDesired
-from fleetform.domain.machine import Capacity, Reservation
+from fleetform.domain.machine import Capacity, HostCapacity, Reservation
 from fleetform.domain.model import ModelVersionSpec
 from fleetform.domain.protocol import ArtifactReport, ArtifactState
 from fleetform.domain.rollout import RolloutState
@@ -51,8 +51,8 @@ def test_those_who_fail_together_do_not_try_again_together() -> None:
     assert spread_s(3, "track") == spread_s(3, "track")
 
 
-def free(*hosts: object, reservations: tuple[Reservation, ...] = ()) -> tuple[placement.Room, ...]:
-    return placement.rooms(Capacity(hosts=hosts, reservations=reservations), frozenset())  # type: ignore[arg-type]
+def free(*hosts: HostCapacity, reservations: tuple[Reservation, ...] = ()) -> tuple[placement.Room, ...]:
+    return placement.rooms(Capacity(hosts=hosts, reservations=reservations), frozenset())
 
 
 def test_devices_are_taken_by_index_and_never_twice() -> None:

@@ -1,6 +1,7 @@
 """The planner's decisions, one situation each."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -28,9 +29,9 @@ def reason(world: World, type_: ConditionType) -> Reason:
     return found.reason
 
 
-def served(**fields: object) -> World:
+def served(**fields: Any) -> World:
     """A world whose endpoint is ready."""
-    world = World(effective_endpoint(**fields))  # type: ignore[arg-type]
+    world = World(effective_endpoint(**fields))
     world.settle()
     assert world.status.ready
     return world
@@ -268,6 +269,21 @@ def test_an_engine_that_ends_by_itself_is_replaced_after_a_growing_pause() -> No
         assert 0.8 * most <= pause <= most
 
 
+def test_a_replica_whose_engine_has_died_is_out_at_once_and_keeps_what_it_holds_until_its_host_has_cleared_up() -> None:
+    world = served(replicas=2)
+    victim = next(iter(world.rows))
+    world.die(victim)
+    made = world.step()
+    assert not [action for action in made.actions if isinstance(action, Release | Drop | Stop)]
+    assert (world.rows[victim].phase, world.rows[victim].failure, world.rows[victim].message) == (P.FAILED, FailureReason.CRASHED, "it died")
+    assert world.published is not None
+    assert world.published.route is not None
+    assert victim not in {target.replica_id for track in world.published.route.tracks for target in track.targets}
+    assert victim in world.reservations
+    assert [action for action in world.step().actions if isinstance(action, Release | Drop)]
+    assert victim not in world.reservations
+
+
 def test_nothing_is_sent_to_a_host_that_does_not_answer_and_its_route_is_kept() -> None:
     world = served()
     before = world.published
@@ -354,8 +370,7 @@ def test_another_instance_type_is_another_track() -> None:
 
 def test_a_mended_instance_type_lets_in_what_had_no_room_and_moves_nothing_that_runs() -> None:
     world = too_large()
-    world.settle()
-    assert not world.status.ready
+    assert not world.settle()[-1].status.ready
     world.shapes["cpu-small"] = Shape(cpu_millis=500, memory_mib=512)
     world.settle()
     assert world.status.ready

@@ -55,7 +55,7 @@ figures = st.dictionaries(
     st.builds(a_window, st.just(""), st.sampled_from([0, 5, 200]), st.sampled_from([0, 0, 100]), ttft_ms=st.sampled_from([100, 100, 900])),
 )
 EVENTS = st.sampled_from(
-    ["put", "scale", "scale", "crash", "break", "mend", "away", "back", "deaf", "hear", "wait", "wait long", "measure", "delete"]
+    ["put", "scale", "scale", "crash", "die", "break", "mend", "away", "back", "deaf", "hear", "wait", "wait long", "measure", "delete"]
 )
 
 
@@ -67,6 +67,8 @@ def happen(world: World, event: str, data: st.DataObject) -> None:
         world.scale(data.draw(st.integers(0, 8)))
     elif event == "crash" and world.seen:
         world.crash(data.draw(st.sampled_from(sorted(world.seen))))
+    elif event == "die" and world.seen:
+        world.die(data.draw(st.sampled_from(sorted(world.seen))))
     elif event == "break":
         world.broken[data.draw(st.sampled_from(VARIANTS))] = data.draw(st.sampled_from(list(FailureReason)))
     elif event == "mend":

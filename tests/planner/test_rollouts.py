@@ -1,10 +1,13 @@
 """A rollout from step to step: what is held, judged, turned back, superseded, and what its record tells."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
 from fleetform.domain.conditions import ConditionType, Reason, condition
 from fleetform.domain.effective import EffectiveEndpoint, EffectiveSlo
+from fleetform.domain.load import TrackWindow
 from fleetform.domain.replica import FailureReason, ReplicaPhase
 from fleetform.domain.rollout import RolloutPhase, StepOutcome
 from fleetform.planner import gate
@@ -12,12 +15,12 @@ from fleetform.planner.model import Plan, Reserve, Start, Stop
 from tests.builders import a_window, effective_endpoint
 from tests.planner.world import World
 
-HELD = {"steps": (10, 50, 100), "step_hold_s": 60}
+HELD: dict[str, Any] = {"steps": (10, 50, 100), "step_hold_s": 60}
 GOOD = {"v1": a_window("", 900), "v2": a_window("", 100)}
 
 
-def wish(weights: dict[str, int] | None = None, replicas: int = 1, **fields: object) -> EffectiveEndpoint:
-    return effective_endpoint(weights or {"v2": 100}, replicas, **{**HELD, **fields})  # type: ignore[arg-type]
+def wish(weights: dict[str, int] | None = None, replicas: int = 1, **fields: Any) -> EffectiveEndpoint:
+    return effective_endpoint(weights or {"v2": 100}, replicas, **{**HELD, **fields})
 
 
 def served(replicas: int = 1) -> World:
@@ -28,7 +31,7 @@ def served(replicas: int = 1) -> World:
     return world
 
 
-def begun(**fields: object) -> World:
+def begun(**fields: Any) -> World:
     """A world in which the first step of a rollout to v2 is held."""
     world = served()
     world.put(wish(**fields))
@@ -76,9 +79,9 @@ def test_every_step_is_held_and_passed_and_the_last_one_too() -> None:
         (a_window("", 100, gap_ms=300), "SlowTokens"),
     ],
 )
-def test_a_version_that_does_worse_is_turned_back_at_once_by_one_change_of_weights(bad: object, reason: str) -> None:
+def test_a_version_that_does_worse_is_turned_back_at_once_by_one_change_of_weights(bad: TrackWindow, reason: str) -> None:
     world = begun()
-    world.measured = GOOD | {"v2": bad}  # type: ignore[dict-item]
+    world.measured = GOOD | {"v2": bad}
     world.pass_time(5)
     made = world.step()
     assert world.weights() == {"v1": 100}

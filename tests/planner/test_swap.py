@@ -1,5 +1,7 @@
 """Old replicas that make room for new ones, where there is none beside them."""
 
+from typing import Any
+
 import pytest
 
 from fleetform.domain.conditions import ConditionType, Reason, condition
@@ -9,16 +11,16 @@ from fleetform.planner.model import BlockReason, Plan, Stop
 from tests.builders import CPU_SHAPE, GPU_SHAPE, a_host, a_window, effective_endpoint
 from tests.planner.world import World
 
-GPU = {"instance_type": "gpu-a10-1x", "steps": (1, 10, 50, 100)}
+GPU: dict[str, Any] = {"instance_type": "gpu-a10-1x", "steps": (1, 10, 50, 100)}
 
 
-def full(replicas: int, *, strategy: str = "swap", room: int = 0, **fields: object) -> World:
+def full(replicas: int, *, strategy: str = "swap", room: int = 0, **fields: Any) -> World:
     """A world whose only host is full with v1, but for room replicas; v2 is declared."""
-    world = World(effective_endpoint(replicas=replicas, **GPU), hosts=(a_host(gpus=replicas + room),))  # type: ignore[arg-type]
+    world = World(effective_endpoint(replicas=replicas, **GPU), hosts=(a_host(gpus=replicas + room),))
     world.shapes["gpu-a10-1x"] = GPU_SHAPE
     world.settle()
     assert world.status.ready
-    world.put(effective_endpoint({"v2": 100}, replicas, strategy=strategy, **{**GPU, **fields}))  # type: ignore[arg-type]
+    world.put(effective_endpoint({"v2": 100}, replicas, strategy=strategy, **{**GPU, **fields}))
     return world
 
 

@@ -1,5 +1,7 @@
 """What the figures of two versions in the same time come to."""
 
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -19,7 +21,7 @@ GOOD = a_window("v1", 1000)
 def mixed(track: str, fast: int, slow: int, slow_ms: float) -> TrackWindow:
     """Requests of which some are slow in everything."""
     parts = (a_window(track, fast), a_window(track, slow, ttft_ms=slow_ms, gap_ms=slow_ms))
-    joined = {
+    joined: dict[str, Any] = {
         name: Histogram(counts={**getattr(parts[0], name).counts, **getattr(parts[1], name).counts}) for name in ("ttft", "latency", "gaps")
     }
     return TrackWindow(track=track, requests=fast + slow, **joined)

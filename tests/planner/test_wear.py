@@ -1,6 +1,7 @@
 """Worn replicas are replaced one at a time, beside what serves; replicas that hang answer nobody."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -16,9 +17,9 @@ P = ReplicaPhase
 WORN = "it has answered 20 requests, of the 20 after which a replica is replaced"
 
 
-def served(replicas: int = 1, gpus: int = 4, **fields: object) -> World:
+def served(replicas: int = 1, gpus: int = 4, **fields: Any) -> World:
     """A world whose endpoint is ready, on a host with so many GPUs."""
-    world = World(effective_endpoint(replicas=replicas, **fields), hosts=(a_host(gpus=gpus),), shape=GPU_SHAPE)  # type: ignore[arg-type]
+    world = World(effective_endpoint(replicas=replicas, **fields), hosts=(a_host(gpus=gpus),), shape=GPU_SHAPE)
     world.settle()
     assert world.status.ready
     return world

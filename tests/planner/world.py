@@ -200,6 +200,10 @@ class World:
             self.seen[replica_id], state=S.EXITED, failure=reason, message="it ended", log_tail=("last words",), exit_code=1
         )
 
+    def die(self, replica_id: str) -> None:
+        """The engine of a replica ends, and its host has not yet cleared away what is left of it."""
+        self.seen[replica_id] = msgspec.structs.replace(self.seen[replica_id], failure=FailureReason.CRASHED, message="it died")
+
     def ready(self, variant: str | None = None) -> int:
         """Ready replicas, of one variant or of all."""
         return sum(1 for r in self.rows.values() if r.phase is ReplicaPhase.READY and (variant is None or _variant(r) == variant))
@@ -262,7 +266,9 @@ class World:
             self._advance(seen, "" if row is None else _variant(row))
 
     def _advance(self, seen: HostReplica, variant: str) -> None:
-        if seen.state is S.FETCHING:
+        if seen.failure is not None:
+            self.crash(seen.replica_id, seen.failure)
+        elif seen.state is S.FETCHING:
             self.seen[seen.replica_id] = msgspec.structs.replace(seen, state=S.STARTING)
         elif seen.state is S.STARTING and variant in self.broken:
             self.crash(seen.replica_id, self.broken[variant])

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fleetform import credentials
 from fleetform import settings as fleetform_settings
@@ -43,9 +43,9 @@ class Region:
         self._ids = itertools.count(1)
         self._running: dict[Reconciler, asyncio.Task[None]] = {}
 
-    def a_reconciler(self) -> Reconciler:
+    def a_reconciler(self, host_grace_s: float = 0.2) -> Reconciler:
         return Reconciler(
-            settings=self.settings, driver=self.driver, key=self.key, now=lambda: self.now, new_id=self._new_id, host_grace_s=0.2
+            settings=self.settings, driver=self.driver, key=self.key, now=lambda: self.now, new_id=self._new_id, host_grace_s=host_grace_s
         )
 
     def _new_id(self) -> str:
@@ -66,10 +66,10 @@ class Region:
         spec = ModelVersionSpec(artifact=f"file:///models/{version}", framework="pytorch", runtime="cpu")
         return (await models.put("acme", "m", version, spec, ADMIN, ANY, self.now)).resource
 
-    async def apply(self, name: str = "chat", weights: dict[str, int] | None = None, **fields: object) -> Endpoint:
+    async def apply(self, name: str = "chat", weights: dict[str, int] | None = None, **fields: Any) -> Endpoint:
         """PUT an endpoint. weights: version → percent; fields: of the spec, `replicas` for scaling.min_replicas."""
         scaling = {"min_replicas": fields.pop("replicas", 1)}
-        rollout = {"steps": [100], "step_hold_s": 0, **dict(fields.pop("rollout", {}))}  # type: ignore[call-overload]
+        rollout = {"steps": [100], "step_hold_s": 0, **dict(fields.pop("rollout", {}))}
         variants = {v: {"model_version": f"m:{v}", "weight": weight} for v, weight in (weights or {"v1": 100}).items()}
         body = {"instance_type": "cpu-small", "variants": variants, "scaling": scaling, "rollout": rollout, **fields}
         return (await endpoints.put("acme", name, decode(EndpointSpec, body), ANY, self.now)).resource
@@ -98,10 +98,10 @@ class Region:
             if reconciler.term is not None:
                 reconciler.term.queue.look()
 
-    async def measure(self, stable: float, after_s: float = 2, name: str = "chat", **fields: object) -> None:
+    async def measure(self, stable: float, after_s: float = 2, name: str = "chat", **fields: Any) -> None:
         """Some seconds later the gateway says that so much is under way, and the autoscaler looks. fields: of the endpoint's load."""
         self.pass_time(after_s)
-        endpoint = EndpointLoad(key=f"acme/{name}", **{"stable": stable, "burst": stable} | fields)  # type: ignore[arg-type]
+        endpoint = EndpointLoad(key=f"acme/{name}", **{"stable": stable, "burst": stable} | fields)
         gateway = GatewayLoad(at=self.now, since=self.now - timedelta(hours=1), endpoints=(endpoint,))
         host = (await self.driver.hosts())[0]
         self.driver.measured[host] = HostLoad(host=host, gateway=gateway)

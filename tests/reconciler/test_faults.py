@@ -10,7 +10,7 @@ import pytest
 from fleetform.domain.conditions import Condition, ConditionType, Reason, condition
 from fleetform.domain.endpoint import Endpoint
 from fleetform.domain.project import QuotaSpec
-from fleetform.domain.protocol import PROTOCOL_VERSION, CommandRequest, ForgetReplica
+from fleetform.domain.protocol import PROTOCOL_VERSION, CommandRequest, ForgetReplica, StartReplica
 from fleetform.drivers.pretended import Fault, Script
 from fleetform.errors import NotLeader
 from fleetform.store import database, endpoints, events, fleet, quotas, recording
@@ -141,7 +141,7 @@ async def test_a_killed_leader_is_followed_at_once_and_nothing_is_restarted(stor
         found = await region.settled()
         assert found.status.ready
         assert region.weights() == {"v2": 100}
-        started = [c.command.replica_id for c in region.driver.commands if c.command_id.startswith("start-")]  # type: ignore[union-attr]
+        started = [c.command.replica_id for c in region.driver.commands if isinstance(c.command, StartReplica)]
         assert len(started) == len(set(started))
         assert len(region.driver.running()) == 4, "two serve, two are warm, and none was started twice"
 

@@ -1,6 +1,7 @@
 """What is known of a load: summed over gateways, and only as old as it is."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -13,8 +14,8 @@ WEDNESDAY = datetime(2031, 7, 2, 3, tzinfo=UTC)
 """A host's clock that stands elsewhere."""
 
 
-def told(host: str = "host-1", at: datetime = WEDNESDAY, counted_s: float = 3600, **endpoint: float) -> HostLoad:
-    endpoints = (EndpointLoad(key=KEY, **{"stable": 0.0, "burst": 0.0} | endpoint),) if endpoint else ()  # type: ignore[arg-type]
+def told(host: str = "host-1", at: datetime = WEDNESDAY, counted_s: float = 3600, **endpoint: Any) -> HostLoad:
+    endpoints = (EndpointLoad(key=KEY, **{"stable": 0.0, "burst": 0.0} | endpoint),) if endpoint else ()
     replicas = (ReplicaLoad(replica_id="r1", in_flight=2, served=40),)
     return HostLoad(host=host, gateway=GatewayLoad(at=at, since=at - timedelta(seconds=counted_s), endpoints=endpoints, replicas=replicas))
 

@@ -141,7 +141,7 @@ async def test_versions_of_a_later_leader_are_higher() -> None:
     updates: list[SnapshotUpdate] = []
 
     class Recording(FakeDriver):
-        async def publish(self, host: str, update: SnapshotUpdate):  # type: ignore[no-untyped-def]
+        async def publish(self, host: str, update: SnapshotUpdate) -> PublishResult:
             updates.append(update)
             return await super().publish(host, update)
 
@@ -192,7 +192,7 @@ async def test_a_report_that_overtakes_the_answer_to_a_publish_is_not_lost() -> 
         assert await desk.hear() == set(), "it is not known yet that this version carried the route"
         return result
 
-    driver.publish = slowly  # type: ignore[method-assign]
+    driver.publish = slowly  # type: ignore[method-assign]  # this test's driver alone
     await desk.publisher.tell(HOST)
     assert said == ["acme/chat"]
     assert await desk.hear() == set()

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from tests.builders import NOON, a_host, a_window
 from tests.reconciler.region import Region, a_region
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
-STEPS = {"steps": [10, 50, 100], "step_hold_s": 60}
+STEPS: dict[str, Any] = {"steps": [10, 50, 100], "step_hold_s": 60}
 
 
 def measure(region: Region, **windows: TrackWindow) -> None:
@@ -27,11 +28,11 @@ def measure(region: Region, **windows: TrackWindow) -> None:
     region.driver.compared["acme/chat"] = Windows(since=NOON, until=region.now, tracks=found)
 
 
-def _fields(window: TrackWindow) -> dict[str, object]:
+def _fields(window: TrackWindow) -> dict[str, Any]:
     return {name: getattr(window, name) for name in window.__struct_fields__}
 
 
-async def begin(region: Region, **fields: object) -> None:
+async def begin(region: Region, **fields: Any) -> None:
     """v1 serves, and the first step of a rollout to v2 is held."""
     region.start()
     for version in ("v1", "v2"):
@@ -192,7 +193,7 @@ async def test_the_rollouts_of_an_endpoint_go_with_it(store: str, tmp_path: Path
 
 async def test_a_swap_exchanges_a_full_host_while_another_endpoint_waits_for_room(store: str, tmp_path: Path) -> None:
     """What the old replica gives back goes to its successor, not to the one who was waiting for any room."""
-    gpu = {"instance_type": "gpu-a10-1x"}
+    gpu: dict[str, Any] = {"instance_type": "gpu-a10-1x"}
     async with a_region(tmp_path, store, (a_host(gpus=1),)) as region:
         region.start()
         for version in ("v1", "v2"):
@@ -214,7 +215,7 @@ async def test_a_swap_exchanges_a_full_host_while_another_endpoint_waits_for_roo
 
 
 async def test_a_swap_whose_start_fails_brings_the_old_one_back(store: str, tmp_path: Path) -> None:
-    gpu = {"instance_type": "gpu-a10-1x"}
+    gpu: dict[str, Any] = {"instance_type": "gpu-a10-1x"}
     async with a_region(tmp_path, store, (a_host(gpus=1),)) as region:
         region.start()
         for version in ("v1", "v2"):

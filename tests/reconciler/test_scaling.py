@@ -1,14 +1,17 @@
 """The count of replicas over the real loop and database: it follows the load, rests, wakes, and costs nothing while nothing changes."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fleetform.domain.endpoint import Endpoint
 from fleetform.domain.scaling import ScalingReason
 from fleetform.planner.autoscale import desired_replicas
+from fleetform.planner.demand import Policy
 from fleetform.reconciler import scaling
 from fleetform.store import database, endpoints, events
+from fleetform.store.writing import ANY
 from tests.reconciler.region import Region, a_region
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
@@ -36,14 +39,14 @@ async def told(name: str = "chat") -> list[tuple[str, str]]:
     ]
 
 
-async def served(region: Region, least: int = 1, most: int = 4, **fields: object) -> None:
+async def served(region: Region, least: int = 1, most: int = 4, **fields: Any) -> None:
     region.start()
     await region.register("v1")
     await region.apply(scaling={"min_replicas": least, "max_replicas": most, **fields})
     await region.settled()
 
 
-async def at_rest(region: Region, **fields: object) -> None:
+async def at_rest(region: Region, **fields: Any) -> None:
     """An endpoint that has proven itself and was idle for long enough."""
     await served(region, least=0, idle_s=60, **fields)
     await counted(region, 1)
@@ -190,7 +193,7 @@ async def test_the_quota_limits_and_says_so(store: str, tmp_path: Path) -> None:
 async def test_what_goes_wrong_with_one_endpoint_leaves_the_others_scaling(
     store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def poisoned(policy, *rest):  # type: ignore[no-untyped-def]
+    def poisoned(policy: Policy, *rest: Any) -> Any:
         if policy.target_concurrency == 7:
             raise ZeroDivisionError
         return desired_replicas(policy, *rest)
@@ -207,8 +210,6 @@ async def test_what_goes_wrong_with_one_endpoint_leaves_the_others_scaling(
 
 
 async def test_a_deleted_endpoint_is_forgotten(store: str, tmp_path: Path) -> None:
-    from fleetform.store.writing import ANY
-
     async with a_region(tmp_path, store) as region:
         await at_rest(region)
         await endpoints.delete("acme", "chat", ANY, region.now)

@@ -1,10 +1,12 @@
 """Calls to hosts whose outcome is not known: whatever became of them, no engine is left without a row."""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from fleetform.domain.protocol import CommandRequest, CommandResult, StartReplica, StopReplica
+from fleetform.drivers.pretended import Script
 from fleetform.errors import HostUnreachable
 from fleetform.store import database, endpoints
 from fleetform.store.writing import ANY
@@ -24,8 +26,26 @@ def let_starts_go_unanswered(region: Region) -> list[CommandRequest]:
             raise HostUnreachable("no answer", host=host)
         return await answer(host, request)
 
-    region.driver.command = command  # type: ignore[method-assign]
+    region.driver.command = command  # type: ignore[method-assign]  # this region's driver alone
     return late
+
+
+def let_the_host_die_of_a_stop(region: Region) -> Callable[[], Awaitable[bool]]:
+    """From now on the host that is told to stop a replica neither does nor answers that, nor anything after it; whether one was."""
+    unanswered: list[CommandRequest] = []
+    answer = region.driver.command
+
+    async def command(host: str, request: CommandRequest) -> CommandResult:
+        if isinstance(request.command, StopReplica) and not unanswered:
+            unanswered.append(request)
+            region.driver.script = Script(lost=(host,))
+        return await answer(host, request)
+
+    async def stopped() -> bool:
+        return bool(unanswered)
+
+    region.driver.command = command  # type: ignore[method-assign]
+    return stopped
 
 
 async def test_a_start_that_arrives_after_its_endpoint_was_deleted_starts_nothing(store: str, tmp_path: Path) -> None:
@@ -68,3 +88,21 @@ async def test_a_start_that_was_done_and_not_answered_is_stopped_with_its_endpoi
         await region.gone()
         assert region.driver.running() == {}
         assert await database.rows("SELECT * FROM replica") == []
+
+
+async def test_what_a_host_did_not_take_is_sent_when_it_answers_again_however_short_its_silence_was(store: str, tmp_path: Path) -> None:
+    async with a_region(tmp_path, store) as region:
+        region.reconciler = region.a_reconciler(host_grace_s=60)
+        await region.register("v1")
+        region.start()
+        await region.apply()
+        await region.settled()
+        stopped = let_the_host_die_of_a_stop(region)
+        await endpoints.delete("acme", "chat", ANY, region.now)
+        await region.until("a stop was sent", stopped)
+        await region.quiet()
+        assert region.reconciler.term is not None
+        assert region.reconciler.term.sight.is_reachable("host-1"), "its silence is too short to be told"
+        # The clock stands still, so the pause before the next try does not end: only the host itself can wake whoever waits for it.
+        region.driver.script = Script()
+        await region.gone()

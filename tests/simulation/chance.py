@@ -74,9 +74,9 @@ def put(world: World) -> None:
             "bake_s": world.chance.choice((0, 30)),
         },
     }
-    spec = decode(EndpointSpec, body)
-    accepted = world.memory.put(name, effective(spec))
-    world.tell(f"put {name} {dict(zip(chosen, weights, strict=True))} x{spec.scaling.min_replicas}: {accepted}")
+    wanted = effective(decode(EndpointSpec, body))
+    accepted = world.memory.put(name, wanted)
+    world.tell(f"put {name} {dict(zip(chosen, weights, strict=True))} x{wanted.min_replicas}: {accepted}")
     world.notify(name)
 
 

@@ -55,7 +55,7 @@ class Server:
         self.term = Term(deps, cast(Claim, _Led(epoch)))
         self.term.sight.expect(tuple(machine.capacity.host for machine in machines.everywhere()))
         self.term._sweep_now.set()
-        self.term._tell_poison = _raise  # type: ignore[method-assign]
+        self.term._tell_poison = _raise  # type: ignore[assignment,method-assign]  # not the loop's log, but this server's error
         self.error: BaseException | None = None
 
     @property

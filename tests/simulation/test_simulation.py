@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from datetime import datetime
 
 import msgspec
 import pytest
@@ -82,8 +83,8 @@ def test_a_start_that_is_dropped_without_its_hosts_word_is_found(monkeypatch: py
     """The mistake that this simulation found first: a replica that was being placed counted as never started."""
     proper = lifecycle.draining
 
-    def at_once(replica: Replica, now: object) -> Replica:
-        ended = proper(replica, now)  # type: ignore[arg-type]
+    def at_once(replica: Replica, now: datetime) -> Replica:
+        ended = proper(replica, now)
         if replica.phase is lifecycle.P.PLACING:
             return msgspec.structs.replace(ended, phase=lifecycle.P.STOPPED)
         return ended

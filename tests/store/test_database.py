@@ -189,7 +189,7 @@ class _Connection:
 
 async def test_a_listener_that_is_ended_when_its_connection_is_lost_ends() -> None:
     connection, queue = _Connection(), asyncio.Queue[str]()
-    listening = asyncio.create_task(database._listen_until_lost(connection, queue.put_nowait))  # type: ignore[arg-type]
+    listening = asyncio.create_task(database._listen_until_lost(connection, queue.put_nowait))  # type: ignore[arg-type]  # two of its methods are used
     assert await queue.get() == ""
     await asyncio.sleep(0)
     connection.lose(connection)

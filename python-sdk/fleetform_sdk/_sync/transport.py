@@ -59,7 +59,7 @@ class Transport:
                     # The first attempt deleted it and its answer was lost.
                     return cast("Answer[T]", Answer(value=None, status_code=204, etag=None, content=b""))
                 failure = Failure(refused.status_code, sent=True, retry_after_s=refused.retry_after_s)
-            wait_s = delay_s(call.method, failure, attempt, random.random()) if attempt < self.max_retries else None  # noqa: S311
+            wait_s = delay_s(call.method, failure, attempt, random.random()) if attempt < self.max_retries else None  # noqa: S311  # spreads retries, and hides nothing
             if wait_s is None:
                 raise error
             self.sleep(wait_s)

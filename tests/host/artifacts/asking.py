@@ -3,7 +3,10 @@
 import json
 import os
 import shutil
+import threading
 from pathlib import Path
+
+import anyio
 
 from fleetform.domain.model import Manifest
 from fleetform.domain.protocol import VerifyArtifact
@@ -48,6 +51,14 @@ def put_model(bucket: stub.Bucket, size: int = 1 << 20) -> None:
         "models/m/tokenizer.json": b"{}",
         WEIGHTS: making.safetensors({"w": bytes(range(256)) * (size // 256)}),
     }
+
+
+async def until_half_is_here(cache_root: Path, half_sent: threading.Event) -> None:
+    """Until the bucket has sent half of the weights, and some of that is in the cache."""
+    assert await anyio.to_thread.run_sync(half_sent.wait, 30)
+    # The other files are smaller than any part of the weights that the bucket sends.
+    while not any(file.stat().st_size > 1024 for file in (cache_root / "partial").iterdir()):
+        await anyio.sleep(0.01)
 
 
 def forget(cache_root: Path) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -60,15 +61,15 @@ def a_folder(root: Path, **files: bytes) -> Path:
     return root
 
 
-def a_command(folder: Path, **fields: object) -> VerifyArtifact:
+def a_command(folder: Path, **fields: Any) -> VerifyArtifact:
     """The command to verify folder, below a prefix that is its parent."""
-    given: dict[str, object] = {"version_uid": "v1", "artifact": f"file://{folder}/", "prefixes": (f"file://{folder.parent}/",), **fields}
-    return VerifyArtifact(**given)  # type: ignore[arg-type]  # a test says which fields it means
+    given: dict[str, Any] = {"version_uid": "v1", "artifact": f"file://{folder}/", "prefixes": (f"file://{folder.parent}/",), **fields}
+    return VerifyArtifact(**given)
 
 
-def a_layout(root: Path, **options: object) -> Layout:
+def a_layout(root: Path, **options: Any) -> Layout:
     """A cache's folders that keep nothing in reserve."""
-    return Layout(root, **{"reserve_bytes": 0, **options})  # type: ignore[arg-type]
+    return Layout(root, **{"reserve_bytes": 0, **options})
 
 
 def silent(phase: str, done: int, total: int) -> None:

@@ -16,6 +16,7 @@ class Bucket:
     """objects: key → bytes. misbehave is asked before each body with (key, offset) and may send something else, or wait.
 
     refuses_with: the status of every answer, 0 for the real ones. gets: every (key, offset) that was asked for, in order.
+    asked: some body was. released: what waits goes on, or gives up.
     """
 
     def __init__(self) -> None:
@@ -26,6 +27,22 @@ class Bucket:
         self.released = threading.Event()
         self.asked = threading.Event()
         self.url = ""
+
+    def pause_half_way(self, key: str) -> threading.Event:
+        """The next body of key breaks off after its half, once it is released; the event says that the half has been sent."""
+        half_sent = threading.Event()
+
+        def pause(handler: BaseHTTPRequestHandler, asked: str, _offset: int, data: bytes) -> bool:
+            if asked != key or half_sent.is_set():
+                return False
+            begin_body(handler, data, data[: len(data) // 2])
+            half_sent.set()
+            self.released.wait(30)
+            handler.close_connection = True
+            return True
+
+        self.misbehave = pause
+        return half_sent
 
 
 @contextmanager

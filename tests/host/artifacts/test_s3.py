@@ -3,10 +3,8 @@
 import hashlib
 import json
 import socket
-import threading
 import urllib.request
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import anyio
@@ -17,7 +15,7 @@ from moto.server import ThreadedMotoServer
 from fleetform.errors import ArtifactRefused, SourceAway
 from fleetform.host.artifacts import ArtifactCache
 from tests.host.artifacts import making, stub
-from tests.host.artifacts.asking import ARTIFACT, PREFIXES, WEIGHTS, put_model
+from tests.host.artifacts.asking import ARTIFACT, PREFIXES, WEIGHTS, put_model, until_half_is_here
 from tests.host.artifacts.asking import a_bucket_command as a_command
 from tests.host.artifacts.asking import ensured_from_bucket as ensured
 
@@ -149,26 +147,12 @@ async def test_the_last_waiter_to_leave_stops_the_transfer_and_the_next_resumes_
     put_model(bucket)
     manifest = await cache.verify(a_command(), making.silent)
     other = ArtifactCache(tmp_path / "other", layout=making.a_layout(tmp_path / "other"))
-    half_sent = threading.Event()
-
-    def pause(handler: BaseHTTPRequestHandler, key: str, offset: int, data: bytes) -> bool:
-        if key != WEIGHTS or half_sent.is_set():
-            return False
-        stub.begin_body(handler, data, data[: 512 << 10])
-        half_sent.set()
-        bucket.released.wait(30)
-        handler.close_connection = True
-        return True
-
-    bucket.misbehave = pause
+    half_sent = bucket.pause_half_way(WEIGHTS)
     bucket.gets.clear()
     with anyio.move_on_after(30) as scope:
         async with anyio.create_task_group() as group:
             group.start_soon(ensured, other, manifest)
-            await anyio.to_thread.run_sync(half_sent.wait)
-            partial = tmp_path / "other" / "partial"
-            while not any(p.stat().st_size for p in partial.glob("*")):
-                await anyio.sleep(0.01)
+            await until_half_is_here(tmp_path / "other", half_sent)
             group.cancel_scope.cancel()
     assert not scope.cancelled_caught
     bucket.released.set()

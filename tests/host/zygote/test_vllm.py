@@ -3,6 +3,7 @@
 import json
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -131,5 +132,4 @@ def answers(machine: Machine, replica: HostReplica) -> bool:
 
 
 def cmdline(identity: Identity) -> bytes:
-    with open(f"/proc/{identity.pid}/cmdline", "rb") as file:  # noqa: PTH123
-        return file.read()
+    return Path(f"/proc/{identity.pid}/cmdline").read_bytes()

@@ -6,6 +6,7 @@ from a tenant. botocore's own retries are off, so that one place decides how lon
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import boto3
@@ -120,8 +121,8 @@ class S3Source:
         token: str | None = None
         count = 0
         while True:
-            more = {"ContinuationToken": token} if token else {}
-            page = self._retried(lambda more=more: self._client.list_objects_v2(Bucket=self._bucket, Prefix=folder, **more), folder, stop)  # type: ignore[misc]
+            ask = partial(self._client.list_objects_v2, Bucket=self._bucket, Prefix=folder)
+            page = self._retried(partial(ask, ContinuationToken=token) if token else ask, folder, stop)
             for item in page.get("Contents", []):
                 path = item["Key"].removeprefix(folder)
                 if item["Key"].endswith("/") and item["Size"] == 0:
