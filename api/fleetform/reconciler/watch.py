@@ -23,7 +23,7 @@ RETRY_S = 0.5
 
 
 class Watch:
-    """One task per host. on_keys: routes of which a gateway says something new. on_hosts: capacity has changed, or a host is back.
+    """One task per host. on_keys: routes of which a gateway says something new. on_hosts: capacity has changed, or a host answers again.
 
     on_waiting: requests that a gateway holds, by route.
     """
@@ -66,18 +66,23 @@ class Watch:
 
     async def _follow(self, name: str, group: asyncio.TaskGroup) -> None:
         clock = asyncio.get_running_loop().time
-        since, heard_at, listed_at = 0, clock(), clock()
+        since, heard_at, listed_at, missed = 0, clock(), clock(), False
         while True:
             self._sight.ask(name)
             try:
                 report = await self._deps.driver.observe(name, since, WAIT_S)
             except HostUnreachable as error:
+                missed = True
                 if clock() - heard_at >= self._deps.host_grace_s and self._sight.lose(name, self._deps.now()):
                     log.warning("host_unreachable", host=name, error=error.message)
                 await asyncio.sleep(min(RETRY_S, self._deps.host_grace_s))
                 continue
             heard_at = clock()
             await self._take(name, report, group)
+            if missed:
+                # What could not be sent waits for its back-off, and after a short silence nothing in sight has changed that would wake it.
+                missed = False
+                self._on_hosts()
             listed_at = heard_at if report.full else listed_at
             since = 0 if heard_at - listed_at >= RELIST_S else report.seq
 
