@@ -1,6 +1,7 @@
 """Who may command this host, and what each command did (design D14): both survive the worker."""
 
 import hashlib
+import threading
 from pathlib import Path
 
 import msgspec
@@ -19,17 +20,20 @@ class Fence:
         self.layout = layout
         kept = records.read_json(layout.epoch) or {}
         self.epoch = int(kept.get("epoch", 0))
+        self._raising = threading.Lock()
 
     def refusal(self, epoch: int, protocol_version: int = PROTOCOL_VERSION) -> HostRefusal | None:
         """Why a caller with that epoch is turned away; None when it may go on, and then the epoch is on disk."""
         if not OLDEST_PROTOCOL_VERSION <= protocol_version <= PROTOCOL_VERSION:
             spoken = f"versions {OLDEST_PROTOCOL_VERSION} to {PROTOCOL_VERSION} are spoken here, not {protocol_version}"
             return HostRefusal(reason="ProtocolVersion", message=spoken, epoch=self.epoch)
-        if epoch < self.epoch:
-            return HostRefusal(reason="StaleEpoch", message=f"epoch {epoch} is over; {self.epoch} has been seen", epoch=self.epoch)
-        if epoch > self.epoch:
-            records.write_json(self.layout.epoch, {"epoch": epoch})
-            self.epoch = epoch
+        # Commands and snapshots come in threads of their own: the lower of two epochs must not be written over the higher one.
+        with self._raising:
+            if epoch < self.epoch:
+                return HostRefusal(reason="StaleEpoch", message=f"epoch {epoch} is over; {self.epoch} has been seen", epoch=self.epoch)
+            if epoch > self.epoch:
+                records.write_json(self.layout.epoch, {"epoch": epoch})
+                self.epoch = epoch
         return None
 
     def answered(self, command_id: str) -> CommandResult | None:
