@@ -11,6 +11,7 @@ import pytest
 
 from fleetform import settings as fleetform_settings
 from fleetform.domain.protocol import PROTOCOL_VERSION, CommandRequest, CommandResult, HostReplicaState, StopReplica
+from fleetform.domain.replica import FailureReason
 from fleetform.host.board import Board
 from fleetform.host.commands import Commands
 from fleetform.host.fence import Fence
@@ -108,6 +109,23 @@ async def test_a_stop_that_cannot_be_written_down_is_not_begun_and_may_be_sent_a
     assert host.board.replicas["r1"].state is S.FETCHING
     await replica.stop(STOP)
     await ended(replica)
+
+
+async def test_a_life_that_cannot_be_written_down_goes_on_when_it_can(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusals = iter([True] * 3)
+
+    def save_when_there_is_room(layout: Layout, record: ReplicaRecord) -> None:
+        if next(refusals, False):
+            raise OSError("no space left")
+        save(layout, record)
+
+    monkeypatch.setattr("fleetform.host.replica.save", save_when_there_is_room)
+    monkeypatch.setattr("fleetform.host.replica.RECORD_RETRY_S", 0.01)
+    replica = Replica(host, a_record())
+    replica.begin()
+    await ended(replica)
+    assert replica.record.failure is FailureReason.LAUNCH_REFUSED
+    assert replica.record.message == "the host could not go on: OSError"
 
 
 async def test_a_stop_is_done_again_when_nothing_of_it_is_left(host: Host) -> None:

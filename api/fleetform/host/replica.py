@@ -30,6 +30,7 @@ from fleetform.steps import Step, step
 LOG_TAIL_LINES = 50
 KILL_AFTER_S = SHUTDOWN_TIMEOUT_S + 5
 FETCH_RETRY_S = 5.0
+RECORD_RETRY_S = 5.0
 QUARANTINE_POLL_S = 1.0
 SOCKET_POLL_S = 1.0
 SOCKET_GONE_S = 5.0
@@ -122,6 +123,17 @@ class Replica:
             self._hung.set_result(message)
 
     async def _live(self) -> None:
+        """Its life from where it stands to its end. While a step cannot be written down, as on a full disk, it is taken again."""
+        while True:
+            try:
+                await self._go_on()
+            except OSError as error:
+                self.log.error("replica_not_recorded", error=str(error))
+                await asyncio.sleep(RECORD_RETRY_S)
+            else:
+                return
+
+    async def _go_on(self) -> None:
         try:
             if self.record.failure is None and self.record.drain_until is None:
                 await self._run()
