@@ -9,7 +9,9 @@ planner     what should happen         store       who touches the database
 drivers     where machines are         host        what runs on a machine
 gateway     what Envoy is told
 domain      what things are
-errors, settings
+errors, settings; credentials (API keys), logs, redaction, steps (points at which a program can be made to die)
+
+Beside them fleetcheck: does what is recorded, what runs and what is routed agree?
 """
 
 __version__ = "0.1.0"

@@ -13,12 +13,8 @@ pytestmark = pytest.mark.envoy
 
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[Gateway]:
-    running = Gateway()
-    try:
-        running.start()
+    with Gateway() as running:
         yield running
-    finally:
-        running.stop()
 
 
 @pytest.fixture(scope="module")

@@ -24,12 +24,8 @@ LASTS_S = 6.0
 
 @pytest.fixture
 def gateway() -> Iterator[Gateway]:
-    running = Gateway(FLEETFORM_HOLD_REQUESTS=str(PLACES), FLEETFORM_HOLD_MIB="16")
-    try:
-        running.start()
+    with Gateway(FLEETFORM_HOLD_REQUESTS=str(PLACES), FLEETFORM_HOLD_MIB="16") as running:
         yield running
-    finally:
-        running.stop()
 
 
 def outcome(client: openai.OpenAI, model: str, **body: Any) -> str:

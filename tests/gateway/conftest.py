@@ -12,23 +12,15 @@ from tests.gateway.stack import Gateway
 @pytest.fixture(scope="session")
 def gateway() -> Iterator[Gateway]:
     """A running gateway. Each test declares endpoints under names of its own."""
-    running = Gateway()
-    try:
-        running.start()
+    with Gateway() as running:
         yield running
-    finally:
-        running.stop()
 
 
 @pytest.fixture
 def own_gateway() -> Iterator[Gateway]:
     """A running gateway of this test alone."""
-    running = Gateway()
-    try:
-        running.start()
+    with Gateway() as running:
         yield running
-    finally:
-        running.stop()
 
 
 @pytest.fixture(scope="module")

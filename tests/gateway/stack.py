@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from msgspec.structs import replace
@@ -38,7 +38,7 @@ PEER_HOST = "https://inf.ctg.example.com/v1"
 
 
 class Gateway:
-    """start, publish, ask. Everything it makes is gone after stop."""
+    """In a `with`: publish, ask. Everything it makes is gone afterwards."""
 
     def __init__(self, max_body_mib: int = 16, **variables: str) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="ff-gw-"))
@@ -64,6 +64,17 @@ class Gateway:
         self._changed = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def start(self) -> None:
         self._thread.start()

@@ -81,9 +81,7 @@ def test_row_43_a_client_that_leaves_frees_its_place(gateway: Gateway) -> None:
 
 def test_the_line_is_bounded_and_one_project_leaves_room_for_others(pool: ThreadPoolExecutor) -> None:
     """Eight places: one project gets four of them, another two of the rest. What is too much is told when to come again."""
-    gateway = Gateway(FLEETFORM_HOLD_REQUESTS="8")
-    gateway.start()
-    try:
+    with Gateway(FLEETFORM_HOLD_REQUESTS="8") as gateway:
         engine = gateway.echo("few")
         routes = [a_route("busy", phase="Starting", start_s=30, project=project) for project in ("p1", "p2")]
         gateway.publish(*routes)
@@ -99,15 +97,11 @@ def test_the_line_is_bounded_and_one_project_leaves_room_for_others(pool: Thread
         assert Counter(each.result() for each in mine) == {"queue_full": 16, "few": 4}
         assert Counter(each.result() for each in theirs) == {"queue_full": 3, "few": 2}
         gateway.run(engine.stop())
-    finally:
-        gateway.stop()
 
 
 def test_the_bytes_that_wait_are_bounded_too(pool: ThreadPoolExecutor) -> None:
     """Of eight MiB one project gets half, and a small request of another finds room."""
-    gateway = Gateway(FLEETFORM_HOLD_MIB="8")
-    gateway.start()
-    try:
+    with Gateway(FLEETFORM_HOLD_MIB="8") as gateway:
         gateway.publish(*(a_route("heavy", phase="Starting", project=project) for project in ("p1", "p2")))
         large = [pool.submit(ask, gateway, "heavy", padding="x" * MIB) for _ in range(10)]
         until("the rest is refused", lambda: sum(each.done() for each in large) == 6)
@@ -116,5 +110,3 @@ def test_the_bytes_that_wait_are_bounded_too(pool: ThreadPoolExecutor) -> None:
         gateway.publish(remove=("p1/heavy", "p2/heavy"))
         assert small.result() == "model_not_found"
         assert Counter(each.result() for each in large) == {"queue_full": 6, "model_not_found": 4}
-    finally:
-        gateway.stop()

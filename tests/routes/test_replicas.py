@@ -16,12 +16,6 @@ pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
 PATH = "/projects/acme/endpoints/chat"
 
 
-@pytest.fixture
-async def endpoint(api: Api) -> dict[str, Any]:
-    await api.project()
-    return await api.must_put(PATH, endpoint_spec())
-
-
 async def _add(api: Api, uid: str, replica_id: str, phase: ReplicaPhase = ReplicaPhase.READY, **fields: Any) -> None:
     usual: dict[str, Any] = {
         "replica_id": replica_id,

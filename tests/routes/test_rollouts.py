@@ -13,12 +13,6 @@ pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
 PATH = "/projects/acme/endpoints/chat"
 
 
-@pytest.fixture
-async def endpoint(api: Api) -> dict[str, Any]:
-    await api.project()
-    return await api.must_put(PATH, endpoint_spec())
-
-
 def a_rollout(api: Api, generation: int, phase: RolloutPhase = RolloutPhase.RUNNING, outcome: StepOutcome = StepOutcome.RUNNING) -> Rollout:
     step = RolloutStep(percent=10, weights={"v1": 90, "v2": 10}, outcome=outcome, started_at=api.clock(), evidence=("as good",))
     started_at = api.clock() + timedelta(minutes=generation)

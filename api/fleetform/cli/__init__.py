@@ -9,7 +9,9 @@ failures.py  an error of the SDK as a sentence, with the option that is wrong an
 output.py    tables for a terminal, plain lines in a pipe, JSON
 progress.py  what --wait shows; watch.py what --watch does
 options.py   option types: durations, splits, key=value
-model.py, endpoint.py, replicas.py, …   one module per noun
+endpoint_spec.py   options of `fleetform endpoint` → its spec; rollout.py and scaling.py how these two are shown
+programs.py, preflight.py, supervision.py, environment_file.py   what up, down and status share
+model.py, endpoint.py, replicas.py, …   one module per command
 """
 
 import sys

@@ -11,11 +11,16 @@ project.py        project, role binding, quota, token, credential
 machine.py        instance type, engine, device, host capacity, placement shape
 model.py          model version, artifact manifest
 endpoint_spec.py  what a client sends of an endpoint, and the rules it must keep
+engine_args.py    which engine arguments a tenant may set
+schedule.py       the times that a schedule's cron expression names
 effective.py      the same with every default filled in
 endpoint.py       endpoint, its status, what serves now, what was turned back
 conditions.py     condition types and their reasons
 replica.py        replica, address, phases and the one transition table
 desired.py        what is wanted, as the planner takes it from the rows
 rollout.py        tracks and the state of a rollout
+load.py           what gateways and hosts measure
+scaling.py        how many replicas the load asks for, and why
+events.py         one line about one resource, for people
 protocol.py       messages between server and host process
 """

@@ -8,7 +8,8 @@ launcher.py, gate.py   no process runs before its record is on disk
 zygote/            a process that has imported an engine's software, and forks engines
 notes.py           how processes ended
 records.py, logs.py    durable files and locks; bounded logs
-unprivileged.py, postgres.py   the embedded PostgreSQL
+undying.py         a program that outlives its parent although it asks the kernel not to
+unprivileged.py, postgres.py, postmaster.py   the embedded PostgreSQL
 
 The worker, behind the host protocol (domain/protocol.py):
 worker.py          wires the parts
@@ -18,11 +19,12 @@ board.py           what the host knows, numbered for its readers
 replicas.py, replica.py, starting.py, ending.py   replicas, the life of each, its steps
 parts.py           what all replicas share
 record.py, exits.py, oom.py, probe.py  a replica's record, its end, the evidence for its end, the proof that it serves
+healing.py         ends what hangs: liveness.py judges, by what vitals.py and the engine say
 prefetches.py      artifacts fetched before anybody needs them
 verifications.py, fit.py   artifacts being verified; whether the software here is what a version was made for
 ledger.py          cores, memory, devices
 guard.py           restarts a dead supervisor
-layout.py          where things are
+layout.py, threads.py   where things are; work that cannot be stopped half-way
 engines/           how an engine is started
 artifacts/         where weights come from
 middleware.py, statistics.py   inside the engine: the time limit of a request, and what is counted of its stream

@@ -10,12 +10,17 @@ rollout.py    weights by steps, failed starts, rollback, bake
 gate.py       what a step of a rollout waits for, and what makes it fail
 verdict.py    a new version's figures beside those of the one it replaces
 history.py    what is told of a rollout
+autoscale.py  how many replicas an endpoint should have by its load; demand.py what the load asks for
+schedule.py   the bounds in force at a moment
+count.py      how many replicas it asks for: the decision, within the bounds
 scale.py      what is missing and what is too much
+wear.py       which replicas are replaced though they serve
 swap.py       old replicas make room for new ones
 placing.py    new replicas: quota, and the reservation with everything decided
 placement.py  which host and which devices: filters and ranks
 commands.py   what is sent to hosts and written to rows
 routes.py     what the gateways are told
+phases.py     what a replica's row keeps of its start; starts.py how long starts take
 status.py     conditions with reasons, the phase word
 report.py     route, status, events, and when to look again
 backoff.py    how long to wait before trying again

@@ -10,6 +10,7 @@ hold.py     those that wait, and what ends their wait
 tries.py    how often one request has come here, and how often replicas have failed it
 link.py     the connection to the host worker: what waits goes there, what is in force comes back
 answers.py  what is said, and models.py the lists of models
+serving.py  the program
 """
 
 from fleetform.gateway.activator.answers import HOPELESS_RETRY_AFTER_S
