@@ -4,6 +4,7 @@ It behaves as vLLM does where that matters: it lists its served name and its ins
 500, running ones finish), and can have child processes that outlive it. Options come from the command line, and from `stub.json`
 in the model directory, so that one version of a model can misbehave while another serves.
 
+With `child_title`, its children call themselves so, as vLLM's processes do.
 With `fails_beyond_tokens`, whatever asks for more tokens than that gets 500: a canary of one token does not notice.
 With `told_directory`, `GET /metrics` and `GET /ff/statistics` answer what its files `metrics` and `statistics` hold at the time.
 
@@ -30,7 +31,7 @@ def main() -> None:
     options = _options()
     print(f"stub engine starts: mode={options.mode} served={options.served_name}", flush=True)
     for _ in range(options.children):
-        _start_child(options.child_directory, stubborn=options.stubborn_children)
+        _start_child(options.child_directory, options.child_title, stubborn=options.stubborn_children)
     if options.mode == "crash":
         for number in range(80):
             print(f"Traceback line {number}: HF_TOKEN=hf_abcdefghijklmnopqrstuvwx", file=sys.stderr, flush=True)
@@ -62,6 +63,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--children", type=int, default=0)
     parser.add_argument("--stubborn-children", action="store_true")
     parser.add_argument("--child-directory", default="")
+    parser.add_argument("--child-title", default="")
     parser.add_argument("--told-directory", default="")
     parser.add_argument("--fails-beyond-tokens", type=int, default=0)
     options = parser.parse_args()
@@ -72,10 +74,12 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _start_child(directory: str, *, stubborn: bool) -> None:
+def _start_child(directory: str, title: str, *, stubborn: bool) -> None:
     if os.fork() == 0:
         if directory:
             os.chdir(directory)
+        if title:
+            os.execv("/bin/sleep", [title, "infinity"])  # what it is called is all that matters
         if stubborn:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         while True:

@@ -73,6 +73,16 @@ def read_stat(pid: int) -> Stat | None:
     )
 
 
+def exit_status(identity: Identity) -> int | None:
+    """The wait status of that very process, as long as its parent has not asked for it; None otherwise."""
+    try:
+        text = Path(f"/proc/{identity.pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = text[text.rindex(")") + 2 :].split()
+    return int(fields[49]) if fields[0] == "Z" and int(fields[19]) == identity.start_ticks else None
+
+
 def all_stats() -> list[Stat]:
     """Every process of this namespace, zombies included."""
     stats = (read_stat(int(entry)) for entry in os.listdir("/proc") if entry.isdigit())  # noqa: PTH208  # os.listdir is one call

@@ -13,7 +13,7 @@ import structlog
 from fleetform.domain.protocol import HostReplicaState, StopReplica
 from fleetform.domain.replica import FailureReason, Unix
 from fleetform.errors import AppError, ArtifactRefused, CacheFull, TemporaryError
-from fleetform.host import ending, logs, oom, processes, starting
+from fleetform.host import ending, logs, oom, organs, processes, starting
 from fleetform.host.engines import adapter_for
 from fleetform.host.engines.base import SHUTDOWN_TIMEOUT_S, Adapter, mark
 from fleetform.host.exits import Exit, ended
@@ -34,6 +34,9 @@ RECORD_RETRY_S = 5.0
 QUARANTINE_POLL_S = 1.0
 SOCKET_POLL_S = 1.0
 SOCKET_GONE_S = 5.0
+LEADER_WAIT_S = 1.0
+IN_ORDER = (0, 128 + signal.SIGTERM, None)
+"""Exit codes of a part that was told to end, or may have been."""
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +59,7 @@ class Replica:
         self.adapter: Adapter = adapter_for(record.start.track)
         self.task: asyncio.Task[None] | None = None
         self.exit: Exit | None = None
+        self._broken = False
         self._saving = asyncio.Lock()
         self._hung: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.log = log.bind(replica=record.replica_id, endpoint=record.route_key, generation=record.start.generation)
@@ -70,8 +74,8 @@ class Replica:
 
     @property
     def stopping(self) -> bool:
-        """True when there is nothing left to stop, or that has begun."""
-        return self.exited or self.record.drain_until is not None
+        """True when there is nothing left to stop, or its end has begun."""
+        return self.exited or self.record.drain_until is not None or self.record.failure is not None
 
     def begin(self) -> None:
         """Go on from where the record stands."""
@@ -159,7 +163,7 @@ class Replica:
         try:
             if self.record.state is not HostReplicaState.SERVING:
                 await self._prove(identity, end)
-            raise await self._lost(end)
+            raise await self._lost(identity, end)
         finally:
             end.cancel()
 
@@ -239,7 +243,7 @@ class Replica:
         finally:
             proof.cancel()
         if end in done:
-            raise self._crashed(end.result())
+            raise self._ended(end.result())
         if proof not in done:
             raise Failed(FailureReason.START_TIMEOUT, f"the engine was not ready within {limit_s} s")
         proof.result()
@@ -247,26 +251,44 @@ class Replica:
         await self._update(state=HostReplicaState.SERVING, phases=without_running(self.record.phases, now))
         self.log.info("replica_serves", seconds=round((now - launched_at).total_seconds(), 1))
 
-    async def _lost(self, end: "asyncio.Future[Exit]") -> Failed:
-        """Wait until it has ended, is given up, or lives on without its socket, through which alone it can be reached."""
+    async def _lost(self, identity: Identity, end: "asyncio.Future[Exit]") -> Failed:
+        """Wait until it has ended, or a part of it has, it is given up, or its socket is gone, through which alone it can be reached."""
         address = self.record.address
-        tasks: set[asyncio.Future[Any]] = {end, self._hung}
-        while not isinstance(address, Unix) or await asyncio.to_thread(Path(address.path).exists):
-            done, _ = await asyncio.wait(tasks, timeout=SOCKET_POLL_S, return_when=asyncio.FIRST_COMPLETED)
-            if end in done:
-                break
-            if self._hung in done:
-                return Failed(FailureReason.HUNG, self._hung.result())
+        part = asyncio.ensure_future(organs.first_to_end(identity, self.host.layout.work(self.record.replica_id)))
+        try:
+            tasks: set[asyncio.Future[Any]] = {end, part, self._hung}
+            while not isinstance(address, Unix) or await asyncio.to_thread(Path(address.path).exists):
+                done, _ = await asyncio.wait(tasks, timeout=SOCKET_POLL_S, return_when=asyncio.FIRST_COMPLETED)
+                if end in done:
+                    break
+                if part in done:
+                    return await self._broke(*part.result(), end)
+                if self._hung in done:
+                    return Failed(FailureReason.HUNG, self._hung.result())
+        finally:
+            part.cancel()
         # An engine that ends in order removes its socket first.
         if end in (await asyncio.wait({end}, timeout=SOCKET_GONE_S))[0]:
-            return self._crashed(end.result())
+            return self._ended(end.result())
         return Failed(FailureReason.CRASHED, "the engine's socket was removed")
 
-    def _crashed(self, seen: Exit) -> Failed:
+    async def _broke(self, part: str, seen: Exit, end: "asyncio.Future[Exit]") -> Failed:
+        """A part of it has ended. One that was told to was told by its leader, which ends too, and whose own end says more."""
+        self._broken = True
+        if seen.code in IN_ORDER and end in (await asyncio.wait({end}, timeout=LEADER_WAIT_S))[0]:
+            return self._ended(end.result())
+        return self._crashed(part, seen)
+
+    def _ended(self, seen: Exit) -> Failed:
         self.exit = seen
+        return self._crashed("", seen)
+
+    def _crashed(self, part: str, seen: Exit) -> Failed:
+        """What follows when the engine, or this part of it, has ended so."""
+        who = f"the engine's {part}" if part else "the engine"
         if oom.is_evidence(self.record.oom_kills, oom.kills(), seen.signal, seen.code, self._log_tail()):
-            return Failed(FailureReason.OOM_KILLED, f"the engine {seen}; the kernel ran out of memory")
-        return Failed(FailureReason.CRASHED, f"the engine {seen}")
+            return Failed(FailureReason.OOM_KILLED, f"{who} {seen}; the kernel ran out of memory")
+        return Failed(FailureReason.CRASHED, f"{who} {seen}")
 
     async def _failed(self, reason: FailureReason, message: str) -> None:
         await self._update(failure=reason, message=redact(message), log_tail=self._log_tail())
@@ -292,8 +314,9 @@ class Replica:
         layout = self.host.layout
         end = asyncio.ensure_future(ended(identity, layout.exits))
         try:
-            # A hung engine would let its grace pass, and keep whoever waits for it from being answered elsewhere.
-            grace_s, first = (0.0, signal.SIGKILL) if self.record.hung_since is not None else (KILL_AFTER_S, signal.SIGTERM)
+            # One that hangs or has lost a part would let its grace pass, and keep whoever waits for it from being answered elsewhere.
+            is_lost = self._broken or self.record.hung_since is not None
+            grace_s, first = (0.0, signal.SIGKILL) if is_lost else (KILL_AFTER_S, signal.SIGTERM)
             await asyncio.to_thread(processes.end_group, identity, layout.work(self.record.replica_id), grace_s, first)
             home, mine = layout.work(self.record.replica_id), mark(layout.scratch(self.record.replica_id))
             await asyncio.to_thread(processes.end_strays, identity, home, mine)
