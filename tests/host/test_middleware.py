@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from fleetform.domain import load
-from fleetform.host.middleware import Message, Receive, RequestTimeout, Send
+from fleetform.gateway import routing
+from fleetform.host.middleware import BOUNCE_HEADER, HEADER, Message, Receive, RequestTimeout, Send
 from fleetform.host.statistics import BOUNDS_MS, PATH
 
 pytestmark = pytest.mark.anyio
@@ -39,6 +41,14 @@ async def answer(app: App, limit: bytes | None, stream_pause_s: float = 60) -> t
 
 async def through(middleware: RequestTimeout, limit: bytes | None, path: str = "/v1/completions") -> tuple[int, bytes, bool]:
     """The same, of a middleware that goes on living."""
+    sent = await messages(middleware, limit, path)
+    (start,) = [m for m in sent if m["type"] == "http.response.start"] or [{"status": 0}]
+    bodies = [m for m in sent if m["type"] == "http.response.body"]
+    return start["status"], b"".join(m["body"] for m in bodies), bool(bodies) and not bodies[-1]["more_body"]
+
+
+async def messages(middleware: RequestTimeout, limit: bytes | None, path: str = "/v1/completions") -> list[Any]:
+    """All that the server is given to send."""
     sent: list[Any] = []
 
     async def send(message: Message) -> None:
@@ -49,9 +59,7 @@ async def through(middleware: RequestTimeout, limit: bytes | None, path: str = "
 
     headers = [] if limit is None else [(b"x-ff-timeout-s", limit)]
     await middleware({"type": "http", "path": path, "headers": headers}, receive, send)
-    (start,) = [m for m in sent if m["type"] == "http.response.start"] or [{"status": 0}]
-    bodies = [m for m in sent if m["type"] == "http.response.body"]
-    return start["status"], b"".join(m["body"] for m in bodies), bool(bodies) and not bodies[-1]["more_body"]
+    return sent
 
 
 JSON, STREAM = b"application/json", b"text/event-stream; charset=utf-8"
@@ -186,8 +194,9 @@ async def test_a_plain_answer_has_no_pauses_and_no_failed_stream() -> None:
     assert (told["parts"], told["gaps"], told["streams_failed"]) == (0, {}, 0)
 
 
-def test_the_cells_are_those_of_the_windows() -> None:
+def test_what_an_engine_does_not_import_is_the_same_here_and_there() -> None:
     assert BOUNDS_MS == load.BOUNDS_MS
+    assert (routing.TIMEOUT_HEADER.encode(), routing.BOUNCE_HEADER.encode()) == (HEADER, BOUNCE_HEADER)
 
 
 async def test_work_that_runs_beside_the_call_is_ended_by_a_disconnect() -> None:
@@ -213,3 +222,49 @@ async def test_work_that_runs_beside_the_call_is_ended_by_a_disconnect() -> None
 
     status, _, _ = await through(RequestTimeout(app), b"1")
     assert (status, ended) == (504, ["work"])
+
+
+class Dead(App):
+    """A vLLM whose engine core has died: it answers errors about itself."""
+
+    def __init__(self, content_type: bytes, parts: list[tuple[float, bytes]], status: int, errored: bool = True) -> None:
+        super().__init__(content_type, parts)
+        self.status = status
+        self.state = SimpleNamespace(engine_client=SimpleNamespace(errored=errored))
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        scope["app"] = self  # as Starlette does
+
+        async def told(message: Message) -> None:
+            await send({**message, "status": self.status} if message["type"] == "http.response.start" else message)
+
+        await super().__call__(scope, receive, told)
+
+
+ERROR = b'{"error": {"message": "EngineCore encountered an issue.", "code": 500}}'
+
+
+@pytest.mark.parametrize(
+    "app",
+    [Dead(JSON, [(0, ERROR)], 500), Dead(STREAM, [(0, b""), (0, b"data: " + ERROR + b"\n\n"), (0, b"data: [DONE]\n\n")], 200)],
+    ids=["plain", "stream"],
+)
+async def test_what_a_dead_engine_cannot_answer_is_sent_back_to_be_tried_elsewhere(app: Dead) -> None:
+    sent = await messages(RequestTimeout(app), b"10")
+    head, body = sent
+    assert (head["status"], dict(head["headers"])[BOUNCE_HEADER]) == (503, b"1")
+    assert json.loads(body["body"])["error"]["code"] == "no_ready_replica"
+    assert not body["more_body"]
+
+
+async def test_an_error_of_a_living_engine_is_the_answer() -> None:
+    assert await answer(Dead(JSON, [(0, ERROR)], 500, errored=False), b"10") == (500, ERROR, True)
+
+
+async def test_what_has_begun_when_the_engine_dies_goes_on_to_its_error() -> None:
+    parts = [(0.0, b"data: 1\n\n"), (0.0, b"data: " + ERROR + b"\n\n")]
+    assert await answer(Dead(STREAM, parts, 200), b"10") == (200, parts[0][1] + parts[1][1], True)
+
+
+async def test_a_refusal_by_an_engine_that_has_died_meanwhile_is_the_answer() -> None:
+    assert await answer(Dead(JSON, [(0, ERROR)], 400), b"10") == (400, ERROR, True)

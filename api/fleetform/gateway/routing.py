@@ -15,7 +15,7 @@ STARTED_HEADER = "x-ff-started"
 ATTEMPT_HEADER = "x-envoy-attempt-count"
 """Envoy's count of the times that it has sent a request somewhere, from 1."""
 BOUNCE_HEADER = "x-ff-bounce"
-"""On an answer of the activator: try again, a replica is there now."""
+"""On an answer of the activator: try again, a replica is there now. On one of a replica: its engine has died, try another."""
 RETRIES = 32
 SCOPES_HEADER = "x-ff-scopes"
 """Tells the activator which endpoints the caller may see, as a JSON list."""

@@ -5,6 +5,8 @@ Whatever has a limit came through the gateway. On its way the pauses of its stre
 Envoy says how long in `x-ff-timeout-s`. A plain answer must be whole by then. A stream must have begun by then, and after that may pause
 for at most STREAM_PAUSE_S. Here, and not in the proxy, because only here the engine can be told to stop working on it, and because the
 proxy would try a request that it timed out itself on another replica.
+
+What an engine that has died answers is an error about itself. Nothing of that goes out: the proxy is told to try another replica.
 """
 
 import asyncio
@@ -20,6 +22,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 HEADER = b"x-ff-timeout-s"
+BOUNCE_HEADER = b"x-ff-bounce"
+"""Both as in gateway/routing.py, which an engine does not import."""
 STREAM_PAUSE_S = 60.0
 LEAVE_WAIT_S = 1.0
 CANCEL_WAIT_S = 5.0
@@ -42,7 +46,7 @@ class RequestTimeout:
                 return
             await self.app(scope, receive, send)
             return
-        answer = _Answer(send, limit_s, self.stream_pause_s, self.statistics)
+        answer = _Answer(send, limit_s, self.stream_pause_s, self.statistics, lambda: _has_died(scope))
         client = _Client(receive)
         work = asyncio.ensure_future(self.app(scope, client.receive, answer.send))
         self.statistics.begun += 1
@@ -89,28 +93,32 @@ class _Client:
 class _Answer:
     """One answer on its way out. Its head is held back until the first byte, so that a late one can still become a 504."""
 
-    def __init__(self, send: Send, limit_s: float, stream_pause_s: float, statistics: Statistics) -> None:
+    def __init__(self, send: Send, limit_s: float, stream_pause_s: float, statistics: Statistics, has_died: Callable[[], bool]) -> None:
         self.forward = send
+        self.has_died = has_died
         self.statistics = statistics
         self.limit_s = limit_s
         self.stream_pause_s = stream_pause_s
         self.deadline = asyncio.get_running_loop().time() + limit_s
         self.head: Message | None = None
         self.begun = False
-        self.timed_out = False
+        self.is_over = False
         self.is_stream = False
         self.failed = False
         self.part_at: float | None = None
 
     async def send(self, message: Message) -> None:
-        if self.timed_out:
+        if self.is_over:
             return
         if message["type"] == "http.response.start":
             self.head = message
             return
         if self.head is not None and not self.begun and (message.get("body") or not message.get("more_body")):
-            self.begun = True
             self.is_stream = _is_event_stream(self.head)
+            if (self.head["status"] >= 500 or (self.is_stream and tells_error(message.get("body", b"")))) and self.has_died():
+                await self.bounce()
+                return
+            self.begun = True
             await self.forward(self.head)
         if not self.begun:
             return  # an empty first part of a body says nothing
@@ -143,9 +151,15 @@ class _Answer:
             await asyncio.wait({work}, timeout=remaining)
         work.result()
 
+    async def bounce(self) -> None:
+        """Have it tried elsewhere. A client sees this only when the proxy has tried as often as it may."""
+        self.is_over = True
+        content = _error("The engine of this replica has died.", "server_error", "no_ready_replica")
+        await _send_json(self.forward, 503, content, (BOUNCE_HEADER, b"1"), (b"retry-after", b"1"))
+
     async def time_out(self) -> None:
         """Tell the client, in the form that still fits."""
-        self.timed_out = True
+        self.is_over = True
         if not self.begun:
             await self._send_504()
         elif self.is_stream:
@@ -161,9 +175,9 @@ class _Answer:
         await _send_json(self.forward, 504, _error(words))
 
 
-async def _send_json(send: Send, status: int, content: dict[str, Any]) -> None:
+async def _send_json(send: Send, status: int, content: dict[str, Any], *more: tuple[bytes, bytes]) -> None:
     body = json.dumps(content).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *more]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
@@ -177,9 +191,15 @@ def _limit(scope: Message) -> float | None:
     return None
 
 
+def _has_died(scope: Message) -> bool:
+    """True when vLLM itself says that its engine core or a worker is gone; another application says nothing."""
+    engine = getattr(getattr(scope.get("app"), "state", None), "engine_client", None)
+    return bool(getattr(engine, "errored", False))
+
+
 def _is_event_stream(head: Message) -> bool:
     return any(name.lower() == b"content-type" and value.startswith(b"text/event-stream") for name, value in head.get("headers", ()))
 
 
-def _error(message: str) -> dict[str, Any]:
-    return {"error": {"message": message, "type": "timeout_error", "param": None, "code": "request_timeout"}}
+def _error(message: str, type_: str = "timeout_error", code: str = "request_timeout") -> dict[str, Any]:
+    return {"error": {"message": message, "type": type_, "param": None, "code": code}}
