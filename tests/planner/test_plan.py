@@ -275,7 +275,8 @@ def test_a_replica_whose_engine_has_died_is_out_at_once_and_keeps_what_it_holds_
     world.die(victim)
     made = world.step()
     assert not [action for action in made.actions if isinstance(action, Release | Drop | Stop)]
-    assert (world.rows[victim].phase, world.rows[victim].failure, world.rows[victim].message) == (P.FAILED, FailureReason.CRASHED, "it died")
+    row = world.rows[victim]
+    assert (row.phase, row.failure, row.message) == (P.FAILED, FailureReason.CRASHED, "it died")
     assert world.published is not None
     assert world.published.route is not None
     assert victim not in {target.replica_id for track in world.published.route.tracks for target in track.targets}

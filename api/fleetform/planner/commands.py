@@ -91,7 +91,7 @@ def _sends(draft: Draft, item: SeenReplica, replica: Replica) -> Iterator[Action
         start = _start(draft, replica)
         if start is not None:
             yield Start(host=host, command_id=f"start-{replica.replica_id}", command=start)
-    elif replica.phase in (P.DRAINING, P.FAILED) and _is_to_stop(draft, replica, state) and _may_stop(draft, replica):
+    elif replica.phase in (P.DRAINING, P.FAILED) and _is_to_stop(draft, item, replica) and _may_stop(draft, replica):
         drain_s = max(DRAIN_FLOOR_S, draft.desired.effective.request_timeout_s) if replica.ready_at else 0
         command = StopReplica(replica_id=replica.replica_id, drain_timeout_s=drain_s)
         yield Stop(host=host, command_id=f"stop-{replica.replica_id}", command=command)
@@ -100,11 +100,16 @@ def _sends(draft: Draft, item: SeenReplica, replica: Replica) -> Iterator[Action
         yield Forget(host=host, command_id=command_id, command=ForgetReplica(replica_id=replica.replica_id))
 
 
-def _is_to_stop(draft: Draft, replica: Replica, state: HostReplicaState | None) -> bool:
-    """True for an engine that runs, or may be about to. One that the host has set aside is stopped only when its endpoint is deleted."""
-    if state is None:
+def _is_to_stop(draft: Draft, item: SeenReplica, replica: Replica) -> bool:
+    """True for an engine that runs, or may be about to, and that its host does not end by itself because it has failed.
+
+    One that the host has set aside is stopped only when its endpoint is deleted.
+    """
+    if item.seen is None:
         return replica.phase is P.DRAINING
-    return state in RUNNING or (state is HostReplicaState.QUARANTINED and draft.desired.deleting)
+    if item.seen.state is HostReplicaState.QUARANTINED:
+        return draft.desired.deleting
+    return item.seen.state in RUNNING and item.seen.failure is None
 
 
 def _may_stop(draft: Draft, replica: Replica) -> bool:

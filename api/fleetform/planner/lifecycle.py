@@ -10,6 +10,7 @@ Placing, Fetching               starting, serving                   Starting
 Starting                        serving, and the proxy routes to it Ready
 Fetching, Starting, Ready       stopping                            Draining
 not Draining                    exited                              Failed(the host's reason), Stopped when a stop was asked for
+not Draining                    a failure: it is being cleared away Failed(the host's reason); its reservation is kept until it has exited
 Draining                        exited                              Stopped
 Draining                        it does not know the replica        unchanged: a start may be on its way; the answer to the stop counts
 not Draining                    quarantined                         Failed(LaunchRefused); its reservation is kept
@@ -50,6 +51,8 @@ def followed(item: SeenReplica, start_limit_s: int, host_lost_s: int, now: datet
         return _exited(replica, item.seen, now)
     if replica.phase in (P.DRAINING, P.FAILED):
         return replica
+    if item.seen.failure is not None:
+        return _failed_by(item.seen, replica, now)
     if item.seen.state is S.QUARANTINED:
         return failed(replica, FailureReason.LAUNCH_REFUSED, item.seen.message or "the host has set this engine aside", now)
     replica = _moved_on(replica, item.seen.state, now)
@@ -84,6 +87,11 @@ def _exited(replica: Replica, seen: HostReplica, now: datetime) -> Replica:
         return replica
     if replica.stop_requested:
         return moved(replica, P.STOPPED, now)
+    return _failed_by(seen, replica, now)
+
+
+def _failed_by(seen: HostReplica, replica: Replica, now: datetime) -> Replica:
+    """The replica, failed for the reason that its host gives."""
     ended = failed(replica, seen.failure or FailureReason.CRASHED, seen.message or f"the engine ended ({seen.exit_code})", now)
     return msgspec.structs.replace(ended, log_tail=seen.log_tail)
 
