@@ -46,7 +46,7 @@ async def converge(world: World, *, mended: bool = False) -> None:
     """Until every endpoint has arrived where it can. mended: that is to be ready, or gone, or without room. NotConverged."""
     for _ in range(ROUNDS):
         await _quiet(world)
-        failing = any(server.term._failures for server in world.servers)
+        failing = any(server.term.passes.failures for server in world.servers)
         if not failing and all(_has_arrived(world, row, mended=mended) for row in world.memory.endpoints.values()):
             _check_end(world)
             return

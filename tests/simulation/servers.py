@@ -55,7 +55,7 @@ class Server:
         self.term = Term(deps, cast(Claim, _Led(epoch)))
         self.term.sight.expect(tuple(machine.capacity.host for machine in machines.everywhere()))
         self.term._sweep_now.set()
-        self.term._tell_poison = _raise  # type: ignore[assignment,method-assign]  # not the loop's log, but this server's error
+        self.term.passes._tell_poison = _raise  # type: ignore[assignment,method-assign]  # not the loop's log, but this server's error
         self.error: BaseException | None = None
 
     @property
@@ -91,7 +91,7 @@ class Server:
             self._start(self._sweep())
         while self.has_heard_all and self.working < WORKERS and (key := self.term.queue.next()) is not None:
             begun = True
-            self._start(self._pass(key))
+            self._start(self.term.passes.make(key))
         for host, gateway in self.term.publisher._gateways.items():
             if (gateway.dirty or gateway.access_dirty) and host not in self.telling:
                 self.telling.add(host)
@@ -139,13 +139,6 @@ class Server:
             self.die()
         except Exception as error:
             self.error = error
-
-    async def _pass(self, key: str) -> None:
-        try:
-            outcome = await self.term._attempt(key)
-        finally:
-            self.term.queue.done(key)
-        self.term._act(key, outcome)
 
     async def _sweep(self) -> None:
         try:

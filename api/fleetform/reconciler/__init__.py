@@ -1,6 +1,7 @@
 """WHEN AND HOW: what the planner decides is recorded and done, by one server at a time.
 
-loop.py         claim → (load → plan → record → apply) for each key; who wakes it; what it does with each outcome
+loop.py         claims the shard, and keeps what looks after it going; what wakes it
+passes.py       load → plan → record → apply for one key; what each outcome means
 endpoints.py    load, plan, record and apply for one endpoint
 versions.py     the same for one model version
 observing.py    facts of the database and what is in sight → what a plan is made from

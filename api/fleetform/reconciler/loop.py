@@ -1,4 +1,4 @@
-"""The loop: claim the shard, then for each key load → plan → record → apply, as long as the claim holds.
+"""The loop: claim the shard, and look after everything in it as long as the claim holds.
 
 Woken by the database's notifications, by what hosts report, by times that plans name, and by a slow pass over everything.
 """
@@ -7,20 +7,19 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Callable, Coroutine, Iterable
-from datetime import datetime, timedelta
-from typing import Any, assert_never
+from datetime import datetime
+from typing import Any
 
 import structlog
 
 from fleetform.credentials import SigningKey
 from fleetform.drivers.base import Driver
-from fleetform.errors import AppError, DatabaseAway, NotLeader, StalledError, TemporaryError
+from fleetform.errors import AppError, DatabaseAway, NotLeader, TemporaryError
 from fleetform.host import postgres
-from fleetform.planner.backoff import delay_s
 from fleetform.reconciler import access
 from fleetform.reconciler.deps import ENDPOINT, SHARD, VERSION, Deps
 from fleetform.reconciler.endpoints import EndpointLoop
-from fleetform.reconciler.outcome import Done, InProgress, Outcome, Stalled, TemporaryFailure
+from fleetform.reconciler.passes import Passes
 from fleetform.reconciler.publisher import Publisher
 from fleetform.reconciler.queue import WorkQueue
 from fleetform.reconciler.scaling import Scaler
@@ -31,7 +30,6 @@ from fleetform.reconciler.wearing import Wearing
 from fleetform.settings import Settings
 from fleetform.store import database, fleet
 from fleetform.store.lease import RENEW_S, TTL_S, Claim
-from fleetform.store.recording import Overtaken
 
 log = structlog.get_logger(__name__)
 WORKERS = 8
@@ -39,8 +37,6 @@ SLOW_PASS_S = 300
 CLAIM_EVERY_S = 1.0
 PRUNE_S = 60
 HOST_GRACE_S = 10.0
-OVERTAKEN_AT_ONCE = 3
-"""How often a plan that was overtaken is made anew without a pause."""
 
 
 class Reconciler:
@@ -114,9 +110,8 @@ class Term:
         self.scaler = Scaler(deps, self.sight, self._look_again, self._measured)
         self.wearing = Wearing(self.scaler.loads, deps.now, self._look_again)
         self.endpoints = EndpointLoop(deps, claim.epoch, self.sight, self.publisher, self.scaler, self.wearing, self._room_again)
-        self.versions = VersionLoop(deps, claim.epoch, self.sight)
+        self.passes = Passes(self.queue, self.endpoints, VersionLoop(deps, claim.epoch, self.sight), deps.now)
         self._watch = Watch(deps, self.sight, self.publisher, self._routes_changed, self._hosts_changed, self.scaler.waiting)
-        self._failures: dict[str, int] = {}
         self._sweep_now = asyncio.Event()
         self._access_now = asyncio.Event()
 
@@ -202,71 +197,7 @@ class Term:
     async def _work(self) -> None:
         await self._asked()
         while True:
-            key = await self.queue.take()
-            try:
-                outcome = await self._attempt(key)
-            finally:
-                self.queue.done(key)
-            self._act(key, outcome)
-
-    async def _attempt(self, key: str) -> Outcome:
-        """One pass over one key. What one object does wrong stays with it; only NotLeader goes further."""
-        for _ in range(OVERTAKEN_AT_ONCE):
-            try:
-                return await self._pass(key)
-            except NotLeader:
-                raise
-            except Overtaken as error:
-                last: AppError = error
-            except TemporaryError as error:
-                return TemporaryFailure(reason=error.reason, message=error.message)
-            except StalledError as error:
-                return Stalled(reason=error.reason, message=error.message)
-            except Exception as error:
-                log.exception("pass_failed", key=key)
-                await self._tell_poison(key, error)
-                return TemporaryFailure(reason="InternalError", message=type(error).__name__)
-        return TemporaryFailure(reason=last.reason, message=last.message)
-
-    async def _pass(self, key: str) -> Outcome:
-        kind, _, uid = key.partition(" ")
-        log.debug("pass", key=key)
-        if kind == ENDPOINT:
-            return await self.endpoints.reconcile(uid)
-        outcome, concerned = await self.versions.reconcile(uid)
-        for endpoint_uid in concerned:
-            self.queue.hint(f"{ENDPOINT} {endpoint_uid}")
-        await self.versions.spread(uid)
-        return outcome
-
-    async def _tell_poison(self, key: str, error: Exception) -> None:
-        """Show on the endpoint that it cannot be looked after, once per row of failures."""
-        kind, _, uid = key.partition(" ")
-        if kind != ENDPOINT or key in self._failures:
-            return
-        try:
-            await self.endpoints.tell_poison(uid, type(error).__name__)
-        except NotLeader:
-            raise
-        except Exception:
-            log.exception("poison_not_told", key=key)
-
-    def _act(self, key: str, outcome: Outcome) -> None:
-        match outcome:
-            case Done():
-                self._failures.pop(key, None)
-            case InProgress():
-                self._failures.pop(key, None)
-                self.queue.later(key, self._deps.now() + timedelta(seconds=outcome.after_s))
-            case TemporaryFailure():
-                failures = self._failures[key] = self._failures.get(key, 0) + 1
-                again_s = delay_s(failures)
-                log.warning("pass_again", key=key, reason=outcome.reason, message=outcome.message, in_s=again_s)
-                self.queue.later(key, self._deps.now() + timedelta(seconds=again_s))
-            case Stalled():
-                log.warning("pass_stalled", key=key, reason=outcome.reason, message=outcome.message)
-            case _:
-                assert_never(outcome)
+            await self.passes.make(await self.queue.take())
 
     def _replica_changed(self, replica_id: str) -> None:
         uid = self.endpoints.owners.get(replica_id)
