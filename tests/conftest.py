@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
@@ -16,6 +17,9 @@ from fleetform.host import postgres
 from fleetform.settings import Settings
 from fleetform.store import database, migrations
 from tests.harness.waiting import until
+
+if TYPE_CHECKING:
+    from tests.e2e.real_shop import RealShop
 
 TEMPLATE = "template_fleetform"
 SEEDS = 2_000
@@ -57,6 +61,16 @@ def postgres_settings() -> Iterator[Settings]:
         guard.wait(timeout=30)
         log.close()
         shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def real_shop() -> Iterator["RealShop"]:
+    """A project on a whole stack whose engines are vLLM, from a zygote. Its tests leave no endpoint behind: the memory is for the next."""
+    from tests.e2e.real_shop import RealShop  # it needs seconds, and few runs need it
+    from tests.harness.stack import Stack
+
+    with Stack({"FLEETFORM_ZYGOTE": "on"}) as stack:
+        yield RealShop(stack)
 
 
 @pytest.fixture(scope="session")

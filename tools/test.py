@@ -85,7 +85,7 @@ def stages(go: str) -> list[Stage]:
         Stage("Go", (go, "test", "./..."), provider.SOURCE),
         Stage("Terraform acceptance", (go, "test", "-count=1", "-timeout=20m", "./..."), provider.SOURCE, acceptance_variables()),
         Stage("Terraform with the examples", (*pytest, "-m", "terraform and not real")),
-        Stage("real engines", (*pytest, "-m", "real")),
+        Stage("real engines", (*pytest, "-m", "real and not faults")),
     ]
 
 

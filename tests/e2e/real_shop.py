@@ -1,6 +1,9 @@
 """The shop with a model that real vLLM serves on this machine's processors, beside those of the stub."""
 
 from pathlib import Path
+from typing import Any
+
+import httpx2
 
 from fleetform.host import processes
 from fleetform.host.processes import Identity
@@ -21,12 +24,27 @@ class RealShop(Shop):
         self.run("quota", "set", "--project", PROJECT, "--instance-type", "cpu-small", "--max-replicas", "4")
         source = ("--artifact", f"file://{self.models}/real/", "--framework", "pytorch", "--runtime", "cpu")
         self.run("model", "register", "--project", PROJECT, "--name", "real", "--version", "v1", *source, "--wait")
+        headers = {"authorization": f"Bearer {stack.environment['FLEETFORM_TOKEN']}"}
+        self._api = httpx2.Client(base_url=stack.environment["FLEETFORM_BASE_URL"], headers=headers, timeout=10)
 
-    def serve(self, name: str, *more: str, replicas: int = 1) -> str:
-        """Create an endpoint of so many vLLM replicas, and wait until they serve; the command's output."""
+    def serve(self, name: str, *more: str, least: int = 1, most: int | None = None) -> str:
+        """Create an endpoint of vLLM with least to most replicas (as many as least), and wait until it serves; the command's output."""
         where = ("--project", PROJECT, "--name", name, "--model", "real:v1", "--instance-type", "cpu-small")
-        counts = ("--min-replicas", str(replicas), "--max-replicas", str(replicas))
+        counts = ("--min-replicas", str(least), "--max-replicas", str(least if most is None else most))
         return self.stack.fleetform("endpoint", "create", *where, *counts, *more, "--wait", "--wait-timeout", "15m", timeout_s=960)
+
+    def replicas(self, name: str) -> dict[str, str]:
+        """Replica → phase, asked without the command line, which takes most of a second to start."""
+        return {replica["id"]: replica["phase"] for replica in self._list(name, "replicas")}
+
+    def events(self, name: str, reason: str) -> list[dict[str, Any]]:
+        """What happened to an endpoint for that reason, newest first."""
+        return [event for event in self._list(name, "events") if event["reason"] == reason]
+
+    def _list(self, name: str, what: str) -> list[dict[str, Any]]:
+        answer = self._api.get(f"/v1/projects/{PROJECT}/endpoints/{name}/{what}", params={"limit": 200})
+        assert answer.status_code == 200, answer.text
+        return list(answer.json()["items"])
 
 
 def command(identity: Identity) -> bytes:

@@ -51,7 +51,7 @@ def test_a_helper_of_an_engine_may_end(worker: Machine) -> None:
 def test_an_engine_that_ends_in_order_is_told_by_its_leader_though_its_core_ends_first(worker: Machine) -> None:
     replica = worker.serving(children=1, child_title=CORE)
     with ThreadPoolExecutor() as pool:
-        answer = pool.submit(worker.ask, replica, stub_delay_s=0.3)
+        answer = pool.submit(worker.ask, replica, stub_delay_s=0.1)
         until("it is under way, after the canary", lambda: worker.log_lines().count("a request began") == 2)
         for each in (inner(worker, replica), identity_of(replica)):
             processes.send(each, signal.SIGTERM)

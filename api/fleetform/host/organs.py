@@ -23,7 +23,8 @@ async def first_to_end(leader: Identity, home: Path) -> tuple[str, Exit]:
     """
     tasks = [asyncio.create_task(_ended(name, organ)) for name, organ in await asyncio.to_thread(_organs, leader, home)]
     if not tasks:
-        return await asyncio.get_running_loop().create_future()
+        never: asyncio.Future[tuple[str, Exit]] = asyncio.get_running_loop().create_future()
+        return await never
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         return done.pop().result()

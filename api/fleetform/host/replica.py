@@ -34,7 +34,7 @@ RECORD_RETRY_S = 5.0
 QUARANTINE_POLL_S = 1.0
 SOCKET_POLL_S = 1.0
 SOCKET_GONE_S = 5.0
-LEADER_WAIT_S = 1.0
+LEADER_WAIT_S = 0.5
 IN_ORDER = (0, 128 + signal.SIGTERM, None)
 """Exit codes of a part that was told to end, or may have been."""
 

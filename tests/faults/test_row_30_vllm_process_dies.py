@@ -1,0 +1,64 @@
+"""Row 30 on vLLM: whichever of its processes dies, the replica is out within two seconds, and nothing of it is left."""
+
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from fleetform.host import processes
+from tests.e2e.real_shop import RealShop, command, has_a_part
+from tests.e2e.shop import PROJECT
+from tests.harness.engines import Engine, Looker
+from tests.harness.load import SteadyLoad
+from tests.harness.stack import Stack
+from tests.harness.waiting import until
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+NAME = "pair"
+PARTS = (b"vllm.entrypoints", b"VLLM::EngineCore", b"VLLM::Worker")
+BOUND_S = 2.0
+START_S = 600
+
+
+@pytest.fixture(scope="module", params=["forked", pytest.param("plain", marks=pytest.mark.faults)])
+def shop(request: pytest.FixtureRequest) -> Iterator[RealShop]:
+    """Two replicas, started from the zygote or plainly, which takes as long as ten forks."""
+    if request.param == "forked":
+        found = request.getfixturevalue("real_shop")
+        found.serve(NAME, least=2)
+        yield found
+        found.delete(NAME)
+    else:
+        with Stack({"FLEETFORM_ZYGOTE": "off"}) as stack:
+            made = RealShop(stack)
+            made.serve(NAME, least=2)
+            yield made
+
+
+@pytest.mark.parametrize("part", PARTS, ids=["API server", "engine core", "worker"])
+def test_row_30_whichever_process_of_vllm_is_killed_the_replica_fails_and_no_plain_request_is_lost(shop: RealShop, part: bytes) -> None:
+    looker = Looker(shop.stack, PROJECT)
+    engine = until("two engines serve", lambda: _both(looker), timeout_s=START_S)[0]
+    assert len([member for member in engine.members if has_a_part(member)]) == len(PARTS), "each kind has its turn"
+    victim = next(member for member in engine.members if part in command(member))
+    body = {"max_tokens": 16, "ignore_eos": True}
+    with SteadyLoad(shop.base_url, shop.key, NAME, rate=8, long_streams=0, streams=False, plain_body=body) as load:
+        load.answer_at_least(16)
+        killed_at = time.monotonic()
+        assert processes.send(victim, signal.SIGKILL)
+        until("it has failed", lambda: shop.replicas(NAME).get(engine.replica_id) != "Ready", timeout_s=30, every_s=0.01)
+        assert time.monotonic() - killed_at <= BOUND_S
+        until("Envoy does not know it any more", lambda: engine.socket not in looker.routed(NAME))
+        until("nothing of it is left", lambda: not any(map(processes.alive, engine.members)))
+        load.answer_at_least(16)
+    assert load.lost == []
+    (event,) = [event for event in shop.events(NAME, "ReplicaFailed") if event["replica_id"] == engine.replica_id]
+    assert "Crashed: the engine was ended by signal 9" in event["message"] or f"(pid {victim.pid})" in event["message"]
+    until("another has taken its place", lambda: _both(looker), timeout_s=START_S)
+
+
+def _both(looker: Looker) -> list[Engine] | None:
+    """The engines, once there are two."""
+    found = looker.engines(NAME)
+    return found if len(found) == 2 else None
