@@ -13,7 +13,7 @@ from tests.harness.waiting import until
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 NAME, LIMIT, REPLICAS = "worn", 20, 2
 BODY = {"max_tokens": 8, "ignore_eos": True}
-LONG_BODY = {"max_tokens": 60, "ignore_eos": True}
+LONG_BODY = {"max_tokens": 30, "ignore_eos": True}
 LIVING = {"Placing", "Fetching", "Starting", "Ready"}
 
 
