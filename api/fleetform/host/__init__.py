@@ -19,6 +19,7 @@ board.py           what the host knows, numbered for its readers
 replicas.py, replica.py, starting.py, ending.py   replicas, the life of each, its steps
 parts.py           what all replicas share
 record.py, exits.py, oom.py, probe.py  a replica's record, its end, the evidence for its end, the proof that it serves
+organs.py          the processes without which an engine cannot answer
 healing.py         ends what hangs: liveness.py judges, by what vitals.py and the engine say
 prefetches.py      artifacts fetched before anybody needs them
 verifications.py, fit.py   artifacts being verified; whether the software here is what a version was made for
@@ -27,6 +28,6 @@ guard.py           restarts a dead supervisor
 layout.py, threads.py   where things are; work that cannot be stopped half-way
 engines/           how an engine is started
 artifacts/         where weights come from
-middleware.py, statistics.py   inside the engine: the time limit of a request, and what is counted of its stream
+middleware.py, statistics.py   inside the engine: the time limit of a request, what is counted of its stream, its death
 engine_watch.py    asks engines how they do; engine_metrics.py and memory.py read it
 """
