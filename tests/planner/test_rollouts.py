@@ -118,6 +118,20 @@ def test_a_version_that_turns_bad_at_the_last_step_is_compared_with_what_its_inc
     assert "in the step before" in world.status.rejected.evidence[0]
 
 
+def test_old_replicas_that_made_room_before_a_rollback_are_started_anew() -> None:
+    world = World(wish({"v1": 100}, 3), quota=4)
+    world.settle()
+    world.put(wish(replicas=3))
+    world.settle()
+    assert (world.weights(), world.ready("v1"), world.ready("v2")) == ({"v1": 90, "v2": 10}, 2, 2), "the next step needs a second v2"
+    world.measured = GOOD | {"v2": a_window("", 100, errors=40)}
+    world.pass_time(5)
+    world.step()
+    assert (world.weights(), world.ready("v1")) == ({"v1": 100}, 2)
+    world.settle()
+    assert (world.ready("v1"), world.ready("v2")) == (3, 0)
+
+
 def test_a_rollout_of_one_step_is_compared_with_the_time_before_it() -> None:
     world = served()
     world.measured = GOOD

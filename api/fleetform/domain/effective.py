@@ -2,6 +2,7 @@
 
 from fleetform.domain.base import Record, value_or
 from fleetform.domain.endpoint_spec import EndpointSpec, LoggingSpec, RolloutSpec, ScalingSpec, ScheduleSpec, SloSpec
+from fleetform.domain.rollout import SURGE
 
 
 class EffectiveVariant(Record, frozen=True, kw_only=True):
@@ -78,7 +79,7 @@ def effective(spec: EndpointSpec) -> EffectiveEndpoint:
         target_concurrency=value_or(scaling.target_concurrency, 8),
         idle_s=value_or(scaling.idle_s, 300),
         request_timeout_s=value_or(spec.request_timeout_s, 300),
-        strategy=value_or(rollout.strategy, "surge"),
+        strategy=value_or(rollout.strategy, SURGE),
         steps=tuple(value_or(rollout.steps, [1, 10, 50, 100])),
         step_hold_s=value_or(rollout.step_hold_s, 60),
         bake_s=value_or(rollout.bake_s, 600),

@@ -5,7 +5,7 @@ Everything here may be missing or old. What has not been measured is None, never
 
 import bisect
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from fleetform.domain.base import Record
@@ -121,6 +121,19 @@ class TrackWindow(Record, frozen=True, kw_only=True):
     gaps: Histogram = Histogram()
 
 
+def summed(track: str, parts: Sequence[TrackWindow]) -> TrackWindow:
+    """All of them as one, under that name."""
+    return TrackWindow(
+        track=track,
+        requests=sum(part.requests for part in parts),
+        errors=sum(part.errors for part in parts),
+        aborts=sum(part.aborts for part in parts),
+        ttft=added(part.ttft for part in parts),
+        latency=added(part.latency for part in parts),
+        gaps=added(part.gaps for part in parts),
+    )
+
+
 class Windows(Record, frozen=True, kw_only=True):
     """One endpoint's tracks between two moments; since is later than asked for where the gateway does not remember so far back."""
 
@@ -137,16 +150,5 @@ def merged(windows: Iterable[Windows]) -> Windows | None:
     by_track: dict[str, list[TrackWindow]] = {}
     for window in (track for windows_of in found for track in windows_of.tracks):
         by_track.setdefault(window.track, []).append(window)
-    tracks = tuple(
-        TrackWindow(
-            track=track,
-            requests=sum(part.requests for part in parts),
-            errors=sum(part.errors for part in parts),
-            aborts=sum(part.aborts for part in parts),
-            ttft=added(part.ttft for part in parts),
-            latency=added(part.latency for part in parts),
-            gaps=added(part.gaps for part in parts),
-        )
-        for track, parts in sorted(by_track.items())
-    )
+    tracks = tuple(summed(track, parts) for track, parts in sorted(by_track.items()))
     return Windows(since=max(w.since for w in found), until=min(w.until for w in found), tracks=tracks)

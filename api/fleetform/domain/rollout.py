@@ -82,6 +82,10 @@ class TrackFailures(Record, frozen=True, kw_only=True):
     log_tail: tuple[str, ...] = ()
 
 
+SURGE, SWAP = "surge", "swap"
+"""Strategies: new replicas start beside the old ones, or in their place."""
+
+
 class StepOutcome(StrEnum):
     """What became of a step's gate. NOT_JUDGED: the hold is over and too few requests came to tell."""
 

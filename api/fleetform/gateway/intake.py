@@ -4,6 +4,7 @@ After a worker's restart the hour is read again from the log and its older files
 """
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -56,10 +57,8 @@ class Follower:
     def open(self) -> None:
         """Hold on to the file that is there now, whatever it is renamed to; nothing when there is none."""
         if self._file is None:
-            try:
+            with contextlib.suppress(FileNotFoundError):
                 self._file = self._path.open("rb", buffering=0)
-            except FileNotFoundError:
-                return
 
     def read(self) -> list[bytes]:
         """At most PIECE_BYTES of them; empty when the end has been reached. OSError when the file cannot be read."""

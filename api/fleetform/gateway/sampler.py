@@ -33,9 +33,7 @@ Routes = Callable[[], Mapping[str, EndpointRoute]]
 class Sampler:
     """`run` looks for ever; `load` says what was seen. routes: what is routed now, by key. clock: seconds that never go back."""
 
-    def __init__(
-        self, settings: Settings, routes: Callable[[], Mapping[str, EndpointRoute]], clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, settings: Settings, routes: Routes, clock: Callable[[], float] = time.monotonic) -> None:
         self._socket: Path = settings.envoy_admin_socket
         self._activator = str(settings.activator_socket)
         self._routes = routes

@@ -29,7 +29,7 @@ class EndpointRoute(Record, frozen=True, kw_only=True):
     created: seconds since the epoch, for `/v1/models`. phase, reason, retry_after_s: what the activator says while nothing is ready.
     start_s, start_slow_s: what half of its starts and nearly all of them took; 0: not known. start_began: when the one that is furthest
     began, in seconds since the epoch; 0: none is under way.
-    raw: a `command` engine with raw routes, whose time limit is the cluster's. log_content: `redacted` or `off`.
+    command_engine: it carries no middleware of ours, so that the cluster ends what takes too long. log_content: `redacted` or `off`.
     """
 
     project: str

@@ -19,7 +19,7 @@ import msgspec
 from fleetform.domain.base import Record
 from fleetform.domain.effective import EffectiveEndpoint, EffectiveSlo
 from fleetform.domain.events import NewEvent
-from fleetform.domain.load import TrackWindow, Windows
+from fleetform.domain.load import TrackWindow, Windows, summed
 from fleetform.domain.rollout import RolloutState, StepOutcome
 from fleetform.planner import history, rollout, verdict
 from fleetform.planner.verdict import Verdict
@@ -91,7 +91,8 @@ def baseline(state: RolloutState, windows: Windows | None) -> TrackWindow | None
     if windows is None:
         return None
     giving = {t for t, weight in state.old.items() if weight > state.new.get(t, 0)}
-    return verdict.summed(window for window in windows.tracks if window.track in giving)
+    found = [window for window in windows.tracks if window.track in giving]
+    return summed(", ".join(window.track for window in found), found) if found else None
 
 
 def with_baseline(before: RolloutState, after: RolloutState, windows: Windows | None) -> RolloutState:

@@ -9,7 +9,7 @@ import msgspec
 from fleetform.domain.effective import EffectiveEndpoint
 from fleetform.domain.endpoint import Rejected
 from fleetform.domain.events import NewEvent
-from fleetform.domain.rollout import Rollout, RolloutPhase, RolloutState, RolloutStep, StepOutcome, Track
+from fleetform.domain.rollout import SURGE, SWAP, Rollout, RolloutPhase, RolloutState, RolloutStep, StepOutcome, Track
 from fleetform.planner.verdict import Verdict
 
 SUPERSEDED = "Superseded"
@@ -42,7 +42,7 @@ def begun(state: RolloutState, now: datetime, carried: tuple[RolloutStep, ...] =
     record = Rollout(
         generation=state.generation,
         phase=RolloutPhase.RUNNING,
-        strategy="surge",
+        strategy=SURGE,
         started_at=now,
         pause_s=0,
         old=_named(state.old, names),
@@ -134,7 +134,7 @@ def turned_back(record: Rollout | None, rejected: Rejected, now: datetime) -> Ro
 
 def by_swap(record: Rollout, pause_s: int | None) -> Rollout:
     """record of a rollout whose old replicas make room for the new ones. pause_s: how long requests are held; None: not known."""
-    return msgspec.structs.replace(record, strategy="swap", pause_s=pause_s)
+    return msgspec.structs.replace(record, strategy=SWAP, pause_s=pause_s)
 
 
 def pause_words(pause_s: int | None) -> str:
@@ -157,7 +157,7 @@ def announced(state: RolloutState, effective: EffectiveEndpoint) -> NewEvent | N
         return NewEvent(kind="Normal", reason="RolloutStarted", message=f"{way}, in one change: the split from before")
     steps = f"in steps of {', '.join(map(str, state.steps))} %, each held {effective.step_hold_s} s"
     beside = "new replicas start beside the old ones"
-    room = f"{beside}; where there is no room, old ones make room" if effective.strategy == "swap" else beside
+    room = f"{beside}; where there is no room, old ones make room" if effective.strategy == SWAP else beside
     return NewEvent(kind="Normal", reason="RolloutStarted", message=f"{way}, {steps}; {room}")
 
 
@@ -166,7 +166,7 @@ def words(state: RolloutState, hold_ends: datetime | None) -> str:
     record = state.record
     if record is None or record.phase is not RolloutPhase.RUNNING or not state.old:
         return ""
-    parts = [f"swap in place, {pause_words(record.pause_s)}"] if record.strategy == "swap" else []
+    parts = [f"swap in place, {pause_words(record.pause_s)}"] if record.strategy == SWAP else []
     if record.steps:
         step = record.steps[-1]
         split = ", ".join(f"{name}={weight}" for name, weight in sorted(step.weights.items()))

@@ -14,14 +14,12 @@ import msgspec
 
 from fleetform.domain.effective import EffectiveEndpoint
 from fleetform.domain.replica import FailureReason, Replica, ReplicaPhase
-from fleetform.domain.rollout import RolloutState, Track, TrackFailures, split_at
+from fleetform.domain.rollout import SWAP, RolloutState, Track, TrackFailures, split_at
 from fleetform.planner import history
 from fleetform.planner.backoff import spread_s
 from fleetform.planner.model import Blocked, BlockReason
 
 FAILED_STARTS = 3
-SURGE, SWAP = "surge", "swap"
-"""Strategies: new replicas start beside the old ones, or in their place."""
 MOST_WEIGHT = 75
 """A track with so much of the traffic is at most a third short of its replicas when it gets all of it."""
 STARVED_S = 3600

@@ -14,7 +14,7 @@ import msgspec
 
 from fleetform.domain.events import NewEvent
 from fleetform.domain.replica import Replica, ReplicaPhase
-from fleetform.domain.rollout import RolloutState
+from fleetform.domain.rollout import SWAP, RolloutState
 from fleetform.planner import history, placing, rollout, scale
 from fleetform.planner.draft import Draft
 from fleetform.planner.lifecycle import LIVING, draining
@@ -29,7 +29,7 @@ def making_room(draft: Draft, lacking: list[str]) -> Draft | None:
     lacking: tracks that miss a replica for which there is no room.
     """
     state = draft.state
-    if state is None or draft.desired.effective.strategy != rollout.SWAP or not rollout.is_moving(state):
+    if state is None or draft.desired.effective.strategy != SWAP or not rollout.is_moving(state):
         return None
     new = [t for t in lacking if t not in state.old]
     candidates = [replica for replica in _leaving(draft, state) if new and _is_enough(draft, replica, new[0])]

@@ -13,11 +13,11 @@ judges nobody: to go back would not help, and whoever flees from a bad version m
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from fleetform.domain.base import Record
 from fleetform.domain.effective import EffectiveSlo
-from fleetform.domain.load import BOUNDS_MS, Histogram, TrackWindow, added
+from fleetform.domain.load import BOUNDS_MS, Histogram, TrackWindow
 from fleetform.domain.rollout import RollbackReason, StepOutcome
 
 MIN_REQUESTS = 10
@@ -75,22 +75,6 @@ def judged(candidate: TrackWindow, incumbent: TrackWindow | None, slo: Effective
         few = f"the version it is compared with had {_requests(incumbent)}, too few to judge by"
         return Verdict(outcome=StepOutcome.NOT_JUDGED, evidence=(few, *told))
     return Verdict(outcome=StepOutcome.PASSED, evidence=told)
-
-
-def summed(windows: Iterable[TrackWindow]) -> TrackWindow | None:
-    """Several tracks as one; None of none."""
-    found = tuple(windows)
-    if not found:
-        return None
-    return TrackWindow(
-        track=", ".join(window.track for window in found),
-        requests=sum(window.requests for window in found),
-        errors=sum(window.errors for window in found),
-        aborts=sum(window.aborts for window in found),
-        ttft=added(window.ttft for window in found),
-        latency=added(window.latency for window in found),
-        gaps=added(window.gaps for window in found),
-    )
 
 
 def _few(candidate: TrackWindow) -> str:

@@ -14,6 +14,7 @@ import msgspec
 from fleetform.domain.base import Record
 from fleetform.domain.events import NewEvent
 from fleetform.domain.replica import Replica, ReplicaPhase
+from fleetform.domain.rollout import SWAP
 from fleetform.planner import placing, scale
 from fleetform.planner.draft import Draft
 from fleetform.planner.lifecycle import LIVING, draining
@@ -114,7 +115,7 @@ def _next(draft: Draft) -> Replica | None:
 def _without_room(draft: Draft, worn: Replica, why: str) -> Draft:
     """Where the endpoint's strategy is to swap, the worn one goes first, as long as another serves its track."""
     others = scale.ready(r for r in draft.replicas if r.replica_id != worn.replica_id)
-    if draft.desired.effective.strategy == "swap" and others[worn.track]:
+    if draft.desired.effective.strategy == SWAP and others[worn.track]:
         left = tuple(draining(r, draft.now) if r.replica_id == worn.replica_id else r for r in draft.replicas)
         return _told(draft.but(replicas=left), worn, f"{why}; it goes first, for there is no room for a successor beside it")
     message = f"replica {worn.replica_id} should be replaced: {why}; but there is no room or quota for a successor beside it"

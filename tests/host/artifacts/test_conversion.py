@@ -81,6 +81,8 @@ async def test_converted_once_and_checked_before_every_use(cache: ArtifactCache,
     assert ready.name == f"{manifest.digest}-c{conversion.CONVERTER_VERSION}"
     assert {p.name for p in ready.iterdir()} == {"config.json", "model.safetensors"}
     assert ("convert", 16, 16) in seen
+    phases = [phase for phase, _, _ in seen]
+    assert "verify" not in phases[phases.index("convert") :], "a phase that is told again would seem to last from its first beginning"
     assert await ensured(cache, manifest, tmp_path) == ready
     assert runs(program) == 1
     (ready / "model.safetensors").chmod(0o644)

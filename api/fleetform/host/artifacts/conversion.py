@@ -25,7 +25,7 @@ from fleetform.host.artifacts.layout import Layout, sync_folder
 from fleetform.host.artifacts.refusal import refusal
 from fleetform.host.artifacts.sharing import Progress
 from fleetform.host.artifacts.sources import Stop
-from fleetform.host.artifacts.transfer import Tally, hash_file
+from fleetform.host.artifacts.transfer import hash_file
 
 CONVERTER_VERSION = 1
 """Grows when the same GGUF file would come out differently; part of the converted folder's name."""
@@ -80,7 +80,7 @@ def convert(layout: Layout, manifest: Manifest, stop: Stop, progress: Progress) 
     staged = layout.staging(manifest.digest, "convert")
     progress("convert", 0, total)
     _run(source, staged, total, stop, progress)
-    files = _seal_files(staged, stop, progress)
+    files = _seal_files(staged, stop)
     folder = layout.converted(manifest.digest, CONVERTER_VERSION)
     _seal(folder).unlink(missing_ok=True)
     layout.publish_folder(staged, folder)
@@ -160,15 +160,13 @@ def _failed(code: int, last: Report | None, tail: tuple[str, ...]) -> Exception:
     return refusal(Reason.RUNTIME_MISMATCH, f"the GGUF file cannot be converted for vLLM: {why}", log_tail=tail)
 
 
-def _seal_files(staged: Path, stop: Stop, progress: Progress) -> tuple[ManifestFile, ...]:
-    paths = sorted(p for p in staged.rglob("*") if p.is_file())
-    tally = Tally("verify", sum(p.stat().st_size for p in paths), progress)
+def _seal_files(staged: Path, stop: Stop) -> tuple[ManifestFile, ...]:
     files = []
-    for path in paths:
+    for path in sorted(p for p in staged.rglob("*") if p.is_file()):
         path.chmod(0o444)
         with path.open("rb") as opened:
             os.fsync(opened.fileno())
-        sha256 = hash_file(path, stop, tally=tally)
+        sha256 = hash_file(path, stop)
         files.append(ManifestFile(path=str(path.relative_to(staged)), size=path.stat().st_size, sha256=sha256))
     return tuple(files)
 

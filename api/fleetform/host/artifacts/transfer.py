@@ -70,12 +70,13 @@ def receive(source: Source, file: SourceFile, partial: Path | None, check: FileC
     return digest.hexdigest()
 
 
-def hash_file(path: Path, stop: Stop, *, tally: Tally) -> str:
-    """The SHA-256 of a file of this machine, in hex. OSError when it cannot be read."""
+def hash_file(path: Path, stop: Stop, *, tally: Tally | None = None) -> str:
+    """The SHA-256 of a file of this machine, in hex; told to tally, if any. OSError when it cannot be read."""
     digest = hashlib.sha256()
     for chunk in _chunks(path, stop):
         digest.update(chunk)
-        tally.add(len(chunk))
+        if tally is not None:
+            tally.add(len(chunk))
     return digest.hexdigest()
 
 
