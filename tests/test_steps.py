@@ -75,13 +75,16 @@ def test_a_step_that_does_not_exist_is_told_at_the_start() -> None:
     assert "the steps are server.lease.before_take" in done.stderr
 
 
-def test_a_program_can_be_stopped_at_a_step_and_go_on_from_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize("wish", ["host.spawn.after:2 stop", "host.spawn.after stop"])
+@pytest.mark.parametrize("from_file", [True, False])
+def test_a_program_can_be_stopped_at_a_step_and_go_on_from_there(tmp_path: Path, wish: str, *, from_file: bool) -> None:
     file = tmp_path / "crash"
-    file.write_text("host.spawn.after:2 stop\n")
+    file.write_text(f"{wish}\n")
     words = [sys.executable, "-c", PASSES]
-    with subprocess.Popen(words, env={**os.environ, VARIABLE: str(file)}, stdout=subprocess.PIPE, text=True) as program:
+    value = str(file) if from_file else wish
+    with subprocess.Popen(words, env={**os.environ, VARIABLE: value}, stdout=subprocess.PIPE, text=True) as program:
         _, status = os.waitpid(program.pid, os.WUNTRACED)
         assert os.WIFSTOPPED(status)
-        assert not file.exists()
+        assert file.exists() is not from_file
         program.send_signal(signal.SIGCONT)
         assert program.communicate(timeout=20)[0].count("passed") == 3

@@ -77,7 +77,7 @@ class _Switch:
         self._file = Path(source) if source.startswith("/") else None
         self._wish = source
         self._passed = 0
-        if self._file is None and source.partition(":")[0] not in frozenset(Step):
+        if self._file is None and self._read()[0] not in frozenset(Step):
             raise ValueError(f"{VARIABLE} is {source!r}; the steps are {', '.join(Step)}")
 
     def pass_by(self, name: Step) -> None:
@@ -85,10 +85,11 @@ class _Switch:
         if name != wanted:
             return
         self._passed += 1
-        if self._passed < number:
+        if self._passed != number:
             return
         if self._file is not None:
             _drop_first_line(self._file)
+            self._wish = ""
         os.kill(os.getpid(), end)
 
     def _read(self) -> tuple[str, int, signal.Signals]:
