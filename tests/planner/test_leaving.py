@@ -35,3 +35,18 @@ def test_a_replica_that_the_proxies_may_use_already_is_the_last_to_leave() -> No
     assert made.rollout is not None
     assert sum(made.rollout.old.values()) == 100, "it counts as the incumbent, though it is not recorded as ready yet"
     assert first not in [action.replica.replica_id for action in made.actions if isinstance(action, Move) and action.replica.stop_requested]
+
+
+def test_a_failed_replica_is_not_shown_any_more_when_another_was_tried_before_its_host_had_cleared_it_away() -> None:
+    world = World(effective_endpoint(replicas=2))
+    world.settle()
+    first, second = world.born
+    world.die(first)
+    clearing = world.seen[first]
+    for _ in range(5):
+        world.step()
+        world.seen[first] = clearing
+        world.pass_time(1)
+    assert len(world.born) == 3, "its successor was started meanwhile"
+    world.settle()
+    assert list(world.rows) == [second, world.born[2]]

@@ -46,7 +46,8 @@ def _is_over(draft: Draft, item: SeenReplica, replica: Replica) -> bool:
     if replica.phase is not P.FAILED or not item.reachable or not _has_ended(item):
         return False
     wanted = draft.state is not None and replica.track in draft.state.tracks and not draft.desired.deleting
-    follows = any(reserve.replica.track == replica.track for reserve in draft.reserves)
+    others = (*draft.replicas, *(reserve.replica for reserve in draft.reserves))
+    follows = any(other.track == replica.track and other.created_at > replica.created_at for other in others)
     failing = draft.state is not None and replica.track in draft.state.failures
     return not wanted or follows or not failing
 
