@@ -146,8 +146,8 @@ def _prepare(engine: Engine) -> str:
 
 def _unfit() -> str:
     """Why this process must not be forked now: a thread's locks would be held for ever in the child."""
-    threads = len(os.listdir("/proc/self/task"))  # noqa: PTH208  # os.listdir is one call
-    return f"the zygote runs {threads} threads" if threads != 1 else ""
+    threads = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+    return f"the zygote runs {len(threads)} threads ({', '.join(sorted(threads))})" if len(threads) != 1 else ""
 
 
 def _listen(path: Path) -> socket.socket:

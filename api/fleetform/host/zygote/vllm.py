@@ -4,13 +4,15 @@ A plain start imports everything three times: in the server, in the engine core 
 inspects a model class which was never seen before. Forked, all of them find it imported.
 """
 
+import contextlib
 import importlib
 import os
 import pickle
+import subprocess
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ ENVIRONMENT = {
     # Asking whether there is a GPU must not open one: a process with a CUDA context cannot be forked.
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
 }
+COUNT_DEVICES = ("nvidia-smi", "--list-gpus")
+COUNT_TIMEOUT_S = 20.0
 _MODULES = (
     "vllm.entrypoints.launchers.api_server.entry",
     "vllm.entrypoints.launchers.cli_args",
@@ -40,13 +44,14 @@ def prepare() -> str:
     if not version.startswith(VERSION):
         return f"vLLM {version or 'is not installed'}; the zygote knows {VERSION}x"
     warnings.filterwarnings("ignore", category=DeprecationWarning)
-    for name in _MODULES:
-        importlib.import_module(name)
-    import setproctitle
-    from vllm.platforms import current_platform
+    with devices_counted_apart():
+        for name in _MODULES:
+            importlib.import_module(name)
+        import setproctitle
+        from vllm.platforms import current_platform
 
-    setproctitle.getproctitle()  # it finds the arguments' place in memory beside the environment, which the child replaces
-    importlib.import_module("vllm.v1.worker.cpu_worker" if current_platform.is_cpu() else "vllm.v1.worker.gpu_worker")
+        setproctitle.getproctitle()  # it finds the arguments' place in memory beside the environment, which the child replaces
+        importlib.import_module("vllm.v1.worker.cpu_worker" if current_platform.is_cpu() else "vllm.v1.worker.gpu_worker")
     return _cuda()
 
 
@@ -74,10 +79,32 @@ def _version() -> str:
     return ""
 
 
+@contextlib.contextmanager
+def devices_counted_apart() -> Iterator[None]:
+    """While it lasts, torch is told how many GPUs there are. It would ask NVML, and leave that open, with a thread of its own."""
+    import torch
+
+    ask, count = torch.cuda._device_count_nvml, device_count()
+    torch.cuda._device_count_nvml = lambda: count
+    try:
+        yield
+    finally:
+        torch.cuda._device_count_nvml = ask
+
+
+def device_count() -> int:
+    """The GPUs of this machine, counted by another process; 0 without a driver, and where it does not answer."""
+    try:
+        listed = subprocess.run(COUNT_DEVICES, capture_output=True, text=True, timeout=COUNT_TIMEOUT_S, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return 0
+    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+
+
 def _cuda() -> str:
     import torch
 
-    # The driver's memory device is opened by a context and by nothing else.
+    # The driver's memory device is opened by a context, and by NVML, which vLLM closes again.
     opened = any(link.is_symlink() and str(link.readlink()) == "/dev/nvidia-uvm" for link in Path("/proc/self/fd").iterdir())
     if opened or torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return "importing vLLM has initialised CUDA in the zygote"
