@@ -1,6 +1,6 @@
 """A control API in this process, for tests: a clock that stands still, keys for any role, and the calls in few words."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ from fleetform import settings as fleetform_settings
 from fleetform.domain.access import Role
 from fleetform.domain.load import HostLoad, Windows
 from fleetform.domain.project import CredentialRequest, TokenSpec
-from fleetform.domain.protocol import LogText
+from fleetform.domain.protocol import HostReplica, LogText
 from fleetform.errors import NotFound
 from fleetform.routes.application import create_app
 from fleetform.routes.dependencies import Dependencies
@@ -60,6 +60,7 @@ class Loads:
     def __init__(self) -> None:
         self.found: tuple[HostLoad, ...] = ()
         self.ended: tuple[dict[str, Windows], ...] = ()
+        self.starts: dict[str, HostReplica] = {}
         self.asked = 0
 
     async def read(self) -> tuple[HostLoad, ...]:
@@ -68,6 +69,9 @@ class Loads:
 
     async def recent(self, window_s: float) -> tuple[dict[str, Windows], ...]:
         return self.ended
+
+    async def replicas(self, hosts: Mapping[str, str]) -> dict[str, HostReplica]:
+        return {replica_id: self.starts[replica_id] for replica_id in hosts if replica_id in self.starts}
 
 
 class Api:

@@ -8,12 +8,13 @@ import pytest
 
 from fleetform import app
 from fleetform.domain.load import HostLoad
+from fleetform.domain.protocol import PROTOCOL_VERSION, CommandRequest
 from fleetform.drivers.fake import FakeDriver
 from fleetform.drivers.local import LocalDriver
 from fleetform.drivers.pretended import Script
 from fleetform.errors import SetupError
 from fleetform.settings import load
-from tests.builders import a_host
+from tests.builders import a_host, a_start_command
 from tests.harness.ports import free_ports
 
 
@@ -69,6 +70,15 @@ async def test_what_hosts_measure_is_asked_once_for_all_who_want_it_and_waits_fo
     found = await asyncio.gather(*(loads.read() for _ in range(20)))
     assert {tuple(load.host for load in answer) for answer in found} == {("quick",)}
     assert sorted(driver.asked) == ["lost", "quick", "stuck"]
+
+
+@pytest.mark.anyio
+async def test_starts_are_told_by_the_hosts_that_answer_and_know_them() -> None:
+    driver = Slow()
+    start = CommandRequest(protocol_version=PROTOCOL_VERSION, epoch=1, command_id="start-r1", command=a_start_command("r1", "quick"))
+    assert (await driver.command("quick", start)).accepted
+    told = await app.DriverLoads(driver).replicas({"r1": "quick", "r2": "quick", "r3": "lost"})
+    assert told == {"r1": await driver.replica("quick", "r1")}
 
 
 @pytest.mark.anyio

@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import yaml
 
 from fleetform import credentials, settings
 from fleetform.domain.load import HostLoad, Windows
-from fleetform.domain.protocol import LogText
+from fleetform.domain.protocol import HostReplica, LogText
 from fleetform.errors import NotFound
 from fleetform.routes.application import create_app
 from fleetform.routes.dependencies import Dependencies
@@ -42,6 +43,9 @@ class NoLoads:
 
     async def recent(self, window_s: float) -> tuple[dict[str, Windows], ...]:
         return ()
+
+    async def replicas(self, hosts: Mapping[str, str]) -> dict[str, HostReplica]:
+        return {}
 
 
 def text() -> str:

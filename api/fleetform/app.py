@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from litestar import Litestar
 from fleetform import credentials, logs
 from fleetform.domain.load import HostLoad, Windows
 from fleetform.domain.machine import InstanceTypeSpec
-from fleetform.domain.protocol import LogText
+from fleetform.domain.protocol import HostReplica, LogText
 from fleetform.drivers.base import Driver
 from fleetform.drivers.fake import FakeDriver
 from fleetform.drivers.local import LocalDriver
@@ -143,6 +143,11 @@ class DriverLoads:
         """How requests ended in the last window_s, of every host that answers within LOADS_WITHIN_S."""
         asked = [_soon(self._driver.recent(host, window_s)) for host in await self._hosts()]
         return tuple(found for found in await asyncio.gather(*asked) if found is not None)
+
+    async def replicas(self, hosts: Mapping[str, str]) -> dict[str, HostReplica]:
+        """Each replica of hosts (replica id → host) as its host has it now, where that says so within LOADS_WITHIN_S."""
+        asked = [_soon(self._driver.replica(host, replica_id)) for replica_id, host in hosts.items()]
+        return {found.replica_id: found for found in await asyncio.gather(*asked) if found is not None}
 
     async def _ask_all(self) -> tuple[HostLoad, ...]:
         asked = [_soon(self._driver.load(host)) for host in await self._hosts()]

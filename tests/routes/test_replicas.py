@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from fleetform.domain.load import EngineLoad, GatewayLoad, HostLoad, ReplicaLoad
+from fleetform.domain.protocol import HostReplica, HostReplicaState
 from fleetform.domain.replica import FailureReason, Member, Phase, Replica, ReplicaPhase
 from fleetform.domain.rollout import RolloutState, TrackFailures
 from fleetform.store import database, events
@@ -91,6 +92,20 @@ async def test_phases_and_failed_starts_in_a_row_are_shown(api: Api, endpoint: d
     first, second = (await api.get(f"{PATH}/replicas")).json()["items"]
     assert [(phase["name"], phase["ended_at"] is None) for phase in first["phases"]] == [("fetch", False), ("load", True)]
     assert (first["restarts"], second["restarts"]) == (3, 0)
+
+
+async def test_a_start_that_is_under_way_shows_its_phases_as_its_host_has_them_now(api: Api, endpoint: dict[str, Any]) -> None:
+    uid = endpoint["metadata"]["uid"]
+    begun = api.clock()
+    place, fetch, convert = (Phase(name=name, started_at=begun) for name in ("place", "fetch", "convert"))
+    for replica_id, phase in (("r1", ReplicaPhase.FETCHING), ("r2", ReplicaPhase.STARTING), ("r3", ReplicaPhase.READY)):
+        await _add(api, uid, replica_id, phase, phases=(place, fetch))
+    assert isinstance(api.deps.loads, Loads)
+    for replica_id in ("r1", "r3"):
+        told = HostReplica(replica_id=replica_id, state=HostReplicaState.FETCHING, seq=1, phases=(fetch, convert))
+        api.deps.loads.starts[replica_id] = told
+    shown = [[phase["name"] for phase in item["phases"]] for item in (await api.get(f"{PATH}/replicas")).json()["items"]]
+    assert shown == [["place", "fetch", "convert"], ["place", "fetch"], ["place", "fetch"]], "r2's host does not answer, r3 has started"
 
 
 async def test_hosts_are_not_asked_where_there_is_no_replica(api: Api, endpoint: dict[str, Any]) -> None:

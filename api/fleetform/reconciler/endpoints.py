@@ -174,6 +174,7 @@ class EndpointLoop:
                     self._publisher.forget(key)
                     self._scaler.forget(facts.desired.uid, key)
                     self.keys.pop(key, None)
+                    self.hungry.discard(facts.desired.uid)
                 case Release() | Drop():
                     step(Step.RELEASE_BEFORE)
                     await self._deps.driver.release(action.replica_id)

@@ -1,13 +1,13 @@
 """What the control API is given by whoever starts it: nothing here is looked up from the surroundings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from fleetform.credentials import SigningKey
 from fleetform.domain.load import HostLoad, Windows
-from fleetform.domain.protocol import LogText
+from fleetform.domain.protocol import HostReplica, LogText
 from fleetform.routes.waker import Waker
 from fleetform.settings import Settings
 
@@ -29,6 +29,10 @@ class HostLoads(Protocol):
 
     async def recent(self, window_s: float) -> tuple[dict[str, Windows], ...]:
         """How requests ended in the last window_s: for every host that answers within a moment, endpoint key → windows."""
+        ...
+
+    async def replicas(self, hosts: Mapping[str, str]) -> dict[str, HostReplica]:
+        """hosts: replica id → host. Replica id → what that says of it now; those of which none says anything within a moment are left out."""
         ...
 
 

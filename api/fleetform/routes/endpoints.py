@@ -14,7 +14,7 @@ from fleetform.routes.access import route
 from fleetform.routes.bodies import EndpointList, EndpointPut, EventList, ReplicaList, RolloutList
 from fleetform.routes.dependencies import Dependencies
 from fleetform.routes.http import answer, etag, precondition, read
-from fleetform.routes.live import with_load
+from fleetform.routes.live import starting, with_load, with_starts
 from fleetform.routes.parameters import Cursor, Limit, Lines, WaitFor, WaitGeneration, WaitTimeout
 from fleetform.routes.waiting import until
 from fleetform.store import endpoints, events, replicas, rollouts
@@ -85,7 +85,8 @@ class EndpointController(Controller):
         """List an endpoint's replicas, by id."""
         page = await replicas.page(await endpoints.uid_of(project, name), limit, cursor, deps.now())
         loads = await deps.loads.read() if page.items else ()
-        return ReplicaList(items=with_load(page.items, loads), next_cursor=page.next_cursor)
+        told = await deps.loads.replicas(starting(page.items))
+        return ReplicaList(items=with_starts(with_load(page.items, loads), told), next_cursor=page.next_cursor)
 
     @get("/{name:str}/replicas/{replica_id:str}/log", operation_id="get_replica_log", opt=route(Role.DEPLOYER, answers={200: LogText}))
     async def get_replica_log(

@@ -1,16 +1,19 @@
 """Puts what hosts measure now beside what the store knows of replicas. What nobody says now is None."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 import msgspec
 
 from fleetform.domain.load import EngineLoad, HostLoad
+from fleetform.domain.protocol import HostReplica
 from fleetform.domain.replica import ReplicaPhase, ReplicaView
+from fleetform.planner.phases import PLACE
 
 FRESH_S = 10.0
 """How old a measurement may be to be shown. A hung engine, and a proxy that is away, leave old ones."""
 _ROUTED = (ReplicaPhase.READY, ReplicaPhase.DRAINING)
+_STARTING = (ReplicaPhase.PLACING, ReplicaPhase.FETCHING, ReplicaPhase.STARTING)
 
 
 def with_load(views: Collection[ReplicaView], loads: Collection[HostLoad]) -> tuple[ReplicaView, ...]:
@@ -25,6 +28,22 @@ def with_load(views: Collection[ReplicaView], loads: Collection[HostLoad]) -> tu
         in_flight = under_way.get(view.id, 0) if gateways and view.phase in _ROUTED else None
         engine, fresh = engines.get(view.id, (None, False))
         return msgspec.structs.replace(view, in_flight=in_flight, **_of_engine(engine, fresh=fresh))
+
+    return tuple(map(shown, views))
+
+
+def starting(views: Collection[ReplicaView]) -> dict[str, str]:
+    """Replica id → host, of the starts that are under way."""
+    return {view.id: view.host for view in views if view.phase in _STARTING and view.host is not None}
+
+
+def with_starts(views: Collection[ReplicaView], told: Mapping[str, HostReplica]) -> tuple[ReplicaView, ...]:
+    """views with the phases of starts as their hosts tell them now: the rows have what was told when a replica last moved on."""
+
+    def shown(view: ReplicaView) -> ReplicaView:
+        phases = told[view.id].phases if view.id in told else ()
+        placed = tuple(phase for phase in view.phases if phase.name == PLACE)
+        return msgspec.structs.replace(view, phases=(*placed, *phases)) if phases else view
 
     return tuple(map(shown, views))
 
