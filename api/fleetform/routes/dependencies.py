@@ -32,7 +32,7 @@ class HostLoads(Protocol):
         ...
 
     async def replicas(self, hosts: Mapping[str, str]) -> dict[str, HostReplica]:
-        """hosts: replica id → host. Replica id → what that says of it now; those of which none says anything within a moment are left out."""
+        """Replica id → what its host (hosts: replica id → host) says of it within a moment; those of which none does are left out."""
         ...
 
 
