@@ -38,11 +38,9 @@ def a_route(*targets: Target, weight: int = 100) -> EndpointRoute:
 HOST: HostCapacity = a_host(gpus=1)
 ENDPOINT = RecordedEndpoint(
     key="acme/chat",
-    uid="e1",
     generation=1,
     observed_generation=1,
     deleting=False,
-    min_replicas=1,
     weights={"v1.0": 100},
     replicas=(a_replica(),),
     holding=frozenset({"r1"}),

@@ -18,7 +18,6 @@ from fleetform.gateway.snapshot import (
     TrackRoute,
     TrustedRegion,
     apply,
-    full_update,
     judge,
     problems,
 )
@@ -57,10 +56,6 @@ def test_an_update_changes_what_it_names() -> None:
 def test_a_full_update_replaces_all_routes_and_keeps_access_unless_it_brings_one() -> None:
     assert apply(STORED, SnapshotUpdate(epoch=2, version=11, base=0, full=True, upsert=(B,))).routes == {"p/b": B}
     assert apply(STORED, SnapshotUpdate(epoch=2, version=11, base=0, full=True)).access == ACCESS
-
-
-def test_a_snapshot_can_be_sent_whole() -> None:
-    assert apply(RoutingSnapshot(), full_update(STORED)) == STORED
 
 
 def target(replica_id: str, path: str = "/s") -> Target:

@@ -14,11 +14,9 @@ class RecordedEndpoint(Record, frozen=True, kw_only=True):
     """
 
     key: str
-    uid: str
     generation: int
     observed_generation: int
     deleting: bool
-    min_replicas: int
     weights: dict[str, int]
     replicas: tuple[Replica, ...]
     holding: frozenset[str]

@@ -38,11 +38,9 @@ def _endpoint(facts: EndpointFacts) -> RecordedEndpoint:
     desired = facts.desired
     return RecordedEndpoint(
         key=f"{desired.project}/{desired.name}",
-        uid=desired.uid,
         generation=desired.generation,
         observed_generation=facts.status.observed_generation,
         deleting=desired.deleting,
-        min_replicas=desired.effective.min_replicas,
         weights={} if facts.rollout is None else facts.rollout.in_force,
         replicas=tuple(item.replica for item in facts.replicas),
         holding=frozenset(item.replica.replica_id for item in facts.replicas if item.holds),

@@ -148,18 +148,6 @@ def apply(snapshot: RoutingSnapshot, update: SnapshotUpdate) -> RoutingSnapshot:
     return msgspec.structs.replace(snapshot, epoch=update.epoch, version=update.version, access=access, routes=routes)
 
 
-def full_update(snapshot: RoutingSnapshot) -> SnapshotUpdate:
-    """The update that makes snapshot out of nothing."""
-    return SnapshotUpdate(
-        epoch=snapshot.epoch,
-        version=snapshot.version,
-        base=0,
-        full=True,
-        upsert=tuple(snapshot.routes.values()),
-        access=snapshot.access,
-    )
-
-
 def problems(route: EndpointRoute) -> list[str]:
     """What is wrong with one route, in sentences; empty when it may be published."""
     found = []
