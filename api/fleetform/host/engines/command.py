@@ -8,10 +8,10 @@ from fleetform.host.engines.base import Launch
 class CommandEngine:
     """An engine by its EngineSpec. Its time limit is the proxy's; its memory and threads are its own affair."""
 
+    forks = False
+
     def __init__(self, spec: EngineSpec) -> None:
         self.spec = spec
-
-    forks = False
 
     @property
     def health_path(self) -> str:
