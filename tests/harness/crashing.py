@@ -17,6 +17,7 @@ import httpx2
 from fleetform import settings as configuration
 from fleetform.fleetcheck.facts import Verdict
 from fleetform.fleetcheck.look import look
+from fleetform.host.children import BACK_OFF_MAX_S
 from fleetform.steps import VARIABLE, Step
 from tests.e2e.shop import PROJECT, Shop
 from tests.harness.load import SteadyLoad
@@ -26,7 +27,8 @@ from tests.harness.waiting import until
 STEADY, BRIEF = "steady", "brief"
 REPLICAS = 2
 CONVERGES_S = 60.0
-DIES_S = 30.0
+DIES_S = BACK_OFF_MAX_S + 30.0
+"""A program that dies in the recovery of another must be up for that, which its supervisor may hold back for as long as BACK_OFF_MAX_S."""
 LOG_LINES = 60
 CANARY = "Say one word."
 """What the load asks: it must stand in no log and in no row."""
@@ -102,8 +104,7 @@ class CrashBed:
         self._arm(step)
         self._put(BRIEF, "v1", 1)
         self._until("it serves, or a program died", lambda: not self.file.exists() or self._is_ready(BRIEF), CONVERGES_S)
-        self._insist(lambda: self._api.delete(f"/endpoints/{BRIEF}"), (200, 202, 204, 404))
-        self._until("it is gone", lambda: self._is_gone(BRIEF), CONVERGES_S)
+        self._delete(BRIEF)
         # 404 says that nothing of it is left: no engine, no row.
         engines = [line for line in self.stack.processes("stub.py").values() if f"--served-name {BRIEF}" in line]
         assert not engines, engines
@@ -119,6 +120,10 @@ class CrashBed:
         assert all(verdict.looked_at is not None for verdict in found)
 
     def _arm(self, *steps: str) -> None:
+        """Have a program die at each of steps. What an attempt before left unfinished is ended first: it must fail no other than itself."""
+        self.file.unlink(missing_ok=True)
+        self._delete(BRIEF)
+        self._converged()
         temporary = self.file.with_suffix(".new")
         temporary.write_text("\n".join(steps) + "\n")
         temporary.replace(self.file)
@@ -165,6 +170,11 @@ class CrashBed:
             return answer if answer.status_code in statuses else None
 
         return until("the API answers", once, timeout_s=CONVERGES_S)
+
+    def _delete(self, name: str) -> None:
+        """Delete an endpoint, if there is one, and wait until it is gone."""
+        self._insist(lambda: self._api.delete(f"/endpoints/{name}"), (200, 202, 204, 404))
+        self._until("it is gone", lambda: self._is_gone(name), CONVERGES_S)
 
     def _is_gone(self, name: str) -> bool:
         return self._insist(lambda: self._api.get(f"/endpoints/{name}"), (200, 404)).status_code == 404
