@@ -53,12 +53,12 @@ def main() -> int:
 
 async def _fill(server: Server, endpoints: int) -> None:
     async with _client(server) as http:
-        for path, spec in (
+        for path, body in (
             ("", {"artifact_prefixes": ["file:///bench/"]}),
             ("/quotas/cpu-small", {"max_replicas": 2 * endpoints * REPLICAS}),
             ("/model-versions/m/v1", {"artifact": "file:///bench/m/", "framework": "pytorch", "runtime": "cpu"}),
         ):
-            await _put(http, path, spec)
+            await _put(http, path, body)
         spec = {
             "instance_type": "cpu-small",
             "variants": {"v1": {"model_version": "m:v1"}},

@@ -7,6 +7,7 @@ kept-alive connection, and each is followed until the endpoint is ready, as Terr
 import json
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx2
@@ -54,7 +55,7 @@ def _prepare(client: httpx2.Client) -> None:
         time.sleep(0.05)
 
 
-def _put(client: httpx2.Client, path: str, spec: dict[str, object]) -> dict[str, object]:
+def _put(client: httpx2.Client, path: str, spec: Mapping[str, object]) -> dict[str, object]:
     answer = client.put(path, json={"spec": spec})
     assert answer.status_code in (200, 201), answer.text
     return dict(json.loads(answer.text))

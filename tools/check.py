@@ -41,7 +41,7 @@ def checks(go: str, linter: str) -> list[tuple[str, list[str], Path]]:
         ("ruff", [str(tool / "ruff"), "check", "."], ROOT),
         ("ruff format", [str(tool / "ruff"), "format", "--check", "."], ROOT),
         ("mypy", [str(tool / "mypy")], ROOT),
-        ("mypy tools", [str(tool / "mypy"), "tools"], ROOT),
+        *((f"mypy {folder}", [str(tool / "mypy"), folder], ROOT) for folder in ("tools", "tests", "benchmarks")),
         ("import contracts", [str(tool / "lint-imports")], ROOT),
         ("go vet", [go, "vet", "./..."], provider.SOURCE),
         ("golangci-lint", [linter, "run", "./..."], provider.SOURCE),

@@ -44,7 +44,7 @@ def let_the_host_die_of_a_stop(region: Region) -> Callable[[], Awaitable[bool]]:
     async def stopped() -> bool:
         return bool(unanswered)
 
-    region.driver.command = command  # type: ignore[method-assign]
+    region.driver.command = command  # type: ignore[method-assign]  # this region's driver alone
     return stopped
 
 
