@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from fleetform.cli import rollout
+from fleetform.cli.progress import Progress
 from fleetform.domain.conditions import ConditionType, Reason
 from fleetform.domain.endpoint import Rejected
 from fleetform.domain.rollout import RolloutPhase, RolloutStep, StepOutcome
@@ -78,6 +79,18 @@ def test_what_is_left_of_a_hold_is_counted_from_the_clock() -> None:
     now = bodies.AT.replace(tzinfo=UTC) + timedelta(seconds=18)
     assert rollout.sentence(endpoint, found, now) == "step 10%: v1.4=90,v1.5=10; held 42s more"
     assert rollout.sentence(endpoint, found, datetime(2027, 1, 1, tzinfo=UTC)).endswith("held 0s more")
+
+
+def test_a_step_is_told_once_with_what_else_is_known() -> None:
+    moving = (ConditionType.PROGRESSING, True, Reason.SHIFTING_TRAFFIC, "step 10 % of 10, 100: v1.4=90, v1.5=10, held until 12:01:00 UTC")
+    endpoint = msgspec.convert(bodies.endpoint({"v1.5": 100}, conditions=(moving,), replicas=(2, 2)), types.Endpoint)
+    said: list[str] = []
+    progress = Progress(said.append)
+    progress.rollout(endpoint, msgspec.convert(bodies.rollout(step(StepOutcome.RUNNING, started=False)), types.Rollout))
+    progress(endpoint)
+    progress(endpoint)
+    assert said == ["step 10%: v1.4=90,v1.5=10; waits for the proxy", "Progressing; 2/2 replicas ready"]
+    assert progress.sentence() == "Progressing; 2/2 replicas ready; step 10%: v1.4=90,v1.5=10; waits for the proxy"
 
 
 def test_a_server_that_keeps_no_rollouts_is_waited_for_as_before(shell: Shell) -> None:

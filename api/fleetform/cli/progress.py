@@ -18,10 +18,13 @@ class Progress:
         self._show = show
         self._endpoint: types.Endpoint | None = None
         self._rollout: types.Rollout | None = None
+        self._said = ""
 
     def __call__(self, endpoint: types.Endpoint, /) -> None:
         self._endpoint = endpoint
-        self._show(sentence(endpoint))
+        before, self._said = self._said, sentence(endpoint, steps=not self._is_moving())
+        if self._said != before:
+            self._show(self._said)
 
     def rollout(self, endpoint: types.Endpoint, rollout: types.Rollout, /) -> None:
         """A step was entered or judged, which is told, or a held step has new figures, which a terminal alone shows."""
@@ -34,10 +37,12 @@ class Progress:
         """Where the endpoint stands now; what is left of a hold is counted from the clock."""
         if self._endpoint is None:
             return ""
-        told = sentence(self._endpoint)
-        if self._rollout is None or self._rollout.phase != "Running" or not self._rollout.old:
-            return told
-        return f"{told}; {rollouts.sentence(self._endpoint, self._rollout)}"
+        if self._rollout is None or not self._is_moving():
+            return sentence(self._endpoint)
+        return f"{sentence(self._endpoint, steps=False)}; {rollouts.sentence(self._endpoint, self._rollout)}"
+
+    def _is_moving(self) -> bool:
+        return self._rollout is not None and self._rollout.phase == "Running" and bool(self._rollout.old)
 
 
 def _turns(rollout: types.Rollout | None) -> list[tuple[int, str, bool]]:
@@ -67,14 +72,16 @@ def shown(what: str) -> Iterator[Progress]:
         yield progress
 
 
-def sentence(endpoint: types.Endpoint) -> str:
-    """Where the endpoint stands: phase, replicas, and what it waits for."""
+def sentence(endpoint: types.Endpoint, *, steps: bool = True) -> str:
+    """Where the endpoint stands: phase, replicas, and what it waits for. steps False: its rollout's step is told elsewhere."""
     status = endpoint.status
     parts = [status.phase, f"{status.replicas.ready}/{status.replicas.wanted} replicas ready"]
     for condition in status.conditions:
         waits = condition.type == "Progressing" and condition.status
         held_up = condition.type == "Admitted" and not condition.status
         in_trouble = condition.type == "Degraded" and condition.status
+        if waits and not steps and condition.message.startswith("step "):
+            continue
         if waits or held_up or in_trouble:
             parts.append(f"{condition.reason}: {condition.message}" if condition.message else condition.reason)
     return "; ".join(parts)
