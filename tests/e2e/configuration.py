@@ -1,4 +1,4 @@
-"""The Terraform configuration of the end-to-end tests: a chat endpoint, an embedding endpoint, a key that reaches no state."""
+"""Terraform text of the end-to-end tests: a chat endpoint, an embedding endpoint, a key that reaches no state; whole, or in parts."""
 
 from pathlib import Path
 
@@ -7,23 +7,16 @@ PROJECT = "acme"
 
 def configuration(models: Path, key_file: Path, chat_version: str, *, embeddings: bool = True) -> str:
     """Terraform text. chat_version: `v1` or `v2`, the version that takes all the chat traffic; both stay registered."""
-    return _common(models) + _chat(chat_version) + (_embeddings(models) if embeddings else "") + _key(key_file)
+    return _common(models) + chat(f"chat_{chat_version}") + (_embeddings(models) if embeddings else "") + _key(key_file)
 
 
 def _common(models: Path) -> str:
-    versions = "".join(
-        f"""
-resource "fleetform_model_version" "chat_{version}" {{
-  project   = fleetform_project.acme.name
-  model     = "tiny-chat"
-  version   = "{version}"
-  artifact  = "file://{models}/chat-{version}/"
-  framework = "pytorch"
-  runtime   = "cpu"
-}}
-"""
-        for version in ("v1", "v2")
-    )
+    versions = (version(f"chat_{name}", f"tiny-chat:{name}", models / f"chat-{name}") for name in ("v1", "v2"))
+    return project(models) + "".join(versions)
+
+
+def project(models: Path) -> str:
+    """The project, whose models lie in that folder, and its quota `cpu`."""
     return f"""
 resource "fleetform_project" "acme" {{
   name              = "{PROJECT}"
@@ -35,18 +28,35 @@ resource "fleetform_quota" "cpu" {{
   instance_type = "cpu-small"
   max_replicas  = 4
 }}
-{versions}"""
+"""
 
 
-def _chat(version: str) -> str:
+def version(resource: str, ref: str, folder: Path, more: str = "") -> str:
+    """A model version `model:version`. more: arguments beside the usual ones."""
+    model, _, name = ref.partition(":")
+    return f"""
+resource "fleetform_model_version" "{resource}" {{
+  project   = fleetform_project.acme.name
+  model     = "{model}"
+  version   = "{name}"
+  artifact  = "file://{folder}/"
+  framework = "pytorch"
+  runtime   = "cpu"
+  {more}
+}}
+"""
+
+
+def chat(resource: str, step_hold_s: int = 2) -> str:
+    """The endpoint `chat` with all of its traffic on one version, by the name of its resource; output: `base_url`."""
     return f"""
 resource "fleetform_endpoint" "chat" {{
   project       = fleetform_project.acme.name
   name          = "chat"
   type          = "realtime"
   instance_type = fleetform_quota.cpu.instance_type
-  variants      = {{ main = {{ model_version = fleetform_model_version.chat_{version}.ref }} }}
-  rollout       = {{ steps = [50, 100], step_hold_s = 2, bake_s = 2 }}
+  variants      = {{ main = {{ model_version = fleetform_model_version.{resource}.ref }} }}
+  rollout       = {{ steps = [50, 100], step_hold_s = {step_hold_s}, bake_s = 2 }}
 }}
 
 output "base_url" {{ value = fleetform_endpoint.chat.url }}
@@ -54,23 +64,15 @@ output "base_url" {{ value = fleetform_endpoint.chat.url }}
 
 
 def _embeddings(models: Path) -> str:
-    return f"""
-resource "fleetform_model_version" "embed" {{
-  project   = fleetform_project.acme.name
-  model     = "tiny-embed"
-  version   = "v1"
-  artifact  = "file://{models}/embed/"
-  framework = "pytorch"
-  runtime   = "cpu"
-}}
-
-resource "fleetform_endpoint" "embed" {{
+    endpoint = """
+resource "fleetform_endpoint" "embed" {
   project       = fleetform_project.acme.name
   name          = "embed"
   instance_type = fleetform_quota.cpu.instance_type
-  variants      = {{ main = {{ model_version = fleetform_model_version.embed.ref }} }}
-}}
+  variants      = { main = { model_version = fleetform_model_version.embed.ref } }
+}
 """
+    return version("embed", "tiny-embed:v1", models / "embed") + endpoint
 
 
 def _key(key_file: Path) -> str:

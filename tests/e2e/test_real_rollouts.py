@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e import configuration
 from tests.e2e.shop import STUB
 from tests.engines.tiny_models import write_tiny_chat_model
 from tests.harness.load import SteadyLoad
@@ -36,7 +37,7 @@ class World:
         self.key = ""
 
     def configure(self, version: str) -> None:
-        self.terraform.write(configuration(self.models, version))
+        self.terraform.write(configured(self.models, version))
 
     def load(self) -> SteadyLoad:
         """At a fixed rate: one after another, every asker would soon wait for the slow version, and none be left for the other."""
@@ -86,41 +87,7 @@ def _unfit(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config | {"intermediate_size": 512}))
 
 
-def configuration(models: Path, version: str) -> str:
+def configured(models: Path, version: str) -> str:
     """Terraform text: every version registered, one of them serving."""
-    versions = "".join(
-        f"""
-resource "fleetform_model_version" "{name}" {{
-  project   = fleetform_project.acme.name
-  model     = "m"
-  version   = "{name}"
-  artifact  = "file://{models}/{name}/"
-  framework = "pytorch"
-  runtime   = "cpu"
-  {engine}
-}}
-"""
-        for name, engine in VERSIONS.items()
-    )
-    return f"""
-resource "fleetform_project" "acme" {{
-  name              = "acme"
-  artifact_prefixes = ["file://{models}/"]
-}}
-
-resource "fleetform_quota" "cpu" {{
-  project       = fleetform_project.acme.name
-  instance_type = "cpu-small"
-  max_replicas  = 4
-}}
-{versions}
-resource "fleetform_endpoint" "chat" {{
-  project       = fleetform_project.acme.name
-  name          = "chat"
-  instance_type = fleetform_quota.cpu.instance_type
-  variants      = {{ main = {{ model_version = fleetform_model_version.{version}.ref }} }}
-  rollout       = {{ steps = [50, 100], step_hold_s = 30, bake_s = 2 }}
-}}
-
-output "base_url" {{ value = fleetform_endpoint.chat.url }}
-"""
+    versions = "".join(configuration.version(name, f"m:{name}", models / name, engine) for name, engine in VERSIONS.items())
+    return configuration.project(models) + versions + configuration.chat(version, step_hold_s=30)
