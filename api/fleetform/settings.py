@@ -26,8 +26,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     database_url None: the embedded PostgreSQL of this home. cpu_millis, memory_mib None: what the machine has (cpu overcommitted
     four times, so that a two-core machine can hold old, new and an embedding engine). start_timeout_s: how long an engine may take to
-    be ready, beside the transfer of its artifact. zygote False: no engine is forked, each is started plainly. hold_requests,
-    hold_mib: how many requests, and bytes of them, wait for a replica. host_lost_s: after how long a silence of its host a replica is
+    be ready, beside the transfer of its artifact. zygote False: no engine is forked, each is started plainly. warm_pool_mib: memory of
+    this machine for sleeping engines, 0: none is kept; None: a quarter of it where it has devices. warm_pool_s: how long one may sleep.
+    hold_requests, hold_mib: how many requests, and bytes of them, wait for a replica. host_lost_s: after how long a silence of its host a replica is
     replaced elsewhere.
     """
 
@@ -50,6 +51,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     start_timeout_s: int = 600
     host_lost_s: int = 60
     zygote: bool = True
+    warm_pool_mib: int | None = None
+    warm_pool_s: int = 3600
     log_level: str = "info"
 
     @property
@@ -147,6 +150,8 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         start_timeout_s=_number(environ, "FLEETFORM_START_TIMEOUT_S") or 600,
         host_lost_s=_number(environ, "FLEETFORM_HOST_LOST_S") or 60,
         zygote=_switch(environ, "FLEETFORM_ZYGOTE"),
+        warm_pool_mib=_number(environ, "FLEETFORM_WARM_POOL_MIB", least=0),
+        warm_pool_s=_number(environ, "FLEETFORM_WARM_POOL_S") or 3600,
         log_level=environ.get("FLEETFORM_LOG_LEVEL") or "info",
     )
 
@@ -175,12 +180,12 @@ def _switch(environ: Mapping[str, str], name: str) -> bool:
     return text == "on"
 
 
-def _number(environ: Mapping[str, str], name: str) -> int | None:
+def _number(environ: Mapping[str, str], name: str, least: int = 1) -> int | None:
     text = environ.get(name)
     if not text:
         return None
-    if not text.isdigit() or int(text) < 1:
-        raise SetupError(f"{name} is {text!r}; it must be a whole number above 0")
+    if not text.isdigit() or int(text) < least:
+        raise SetupError(f"{name} is {text!r}; it must be a whole number {'above 0' if least else 'or 0'}")
     return int(text)
 
 

@@ -196,6 +196,7 @@ SET_BY_US = frozenset(
         "disable_log_stats",
         "download_dir",
         "enable_log_requests",
+        "enable_sleep_mode",
         "host",
         "load_format",
         "middleware",

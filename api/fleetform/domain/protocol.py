@@ -56,7 +56,8 @@ class Prefetch(Record, frozen=True, kw_only=True, tag="prefetch"):
 class StartReplica(Record, frozen=True, kw_only=True, tag="start_replica"):
     """Make this replica run. Nothing is left to choose: members name the devices, track all that is started.
 
-    served_name: the model id that clients send (the endpoint's name). The engine must also answer to the nonce.
+    served_name: the model id that clients send (the endpoint's name). The engine must also answer to the nonce. endpoint_uid: tells the
+    endpoint from another of the same name; empty where the server does not say, and then no sleeping engine is kept for it or woken.
     """
 
     replica_id: str
@@ -70,16 +71,19 @@ class StartReplica(Record, frozen=True, kw_only=True, tag="start_replica"):
     members: tuple[Member, ...]
     start_timeout_s: int
     request_timeout_s: int
+    endpoint_uid: str = ""
 
 
 class StopReplica(Record, frozen=True, kw_only=True, tag="stop_replica"):
     """Stop this replica: in-flight at the proxy 0 or drain_timeout_s over, SIGTERM, the whole group gone, device memory back.
 
-    The proxy must no longer route to it: publish first, wait for the ACK.
+    The proxy must no longer route to it: publish first, wait for the ACK. keep_warm: fewer are asked for, and the same may soon be asked
+    for again; the host may keep the engine asleep in place of ending it. The replica itself exits either way.
     """
 
     replica_id: str
     drain_timeout_s: int
+    keep_warm: bool = False
 
 
 class ForgetReplica(Record, frozen=True, kw_only=True, tag="forget_replica"):
@@ -88,7 +92,13 @@ class ForgetReplica(Record, frozen=True, kw_only=True, tag="forget_replica"):
     replica_id: str
 
 
-Command = VerifyArtifact | Prefetch | StartReplica | StopReplica | ForgetReplica
+class EvictSleeping(Record, frozen=True, kw_only=True, tag="evict_sleeping"):
+    """End these sleeping engines: what they would be woken for is not wanted any more. Sent only to a host that reports some."""
+
+    engine_ids: tuple[str, ...]
+
+
+Command = VerifyArtifact | Prefetch | StartReplica | StopReplica | ForgetReplica | EvictSleeping
 
 
 class CommandRequest(Record, frozen=True, kw_only=True):
@@ -151,6 +161,23 @@ class HostReplica(Record, frozen=True, kw_only=True):
     hung_since: datetime | None = None
 
 
+class SleepingEngine(Record, frozen=True, kw_only=True):
+    """An engine without a replica: its weights lie in the host's memory and its device is free, until it is woken or ended.
+
+    engine_id: the replica that launched it. since: when it fell asleep. memory_mib: of the host.
+    """
+
+    engine_id: str
+    project: str
+    endpoint: str
+    endpoint_uid: str
+    track_id: str
+    model_version: str
+    devices: tuple[str, ...]
+    since: datetime
+    memory_mib: int
+
+
 class ArtifactState(StrEnum):
     VERIFYING = "verifying"
     VERIFIED = "verified"
@@ -187,7 +214,10 @@ class GatewayReport(Record, frozen=True, kw_only=True):
 
 
 class HostReport(Record, frozen=True, kw_only=True):
-    """Everything newer than `since`; full when it is all there is. seq: pass it as the next since. removed: forgotten replicas."""
+    """Everything newer than `since`; full when it is all there is. seq: pass it as the next since. removed: forgotten replicas.
+
+    sleeping: every engine that sleeps here, in each report.
+    """
 
     protocol_version: int
     host: str
@@ -201,6 +231,7 @@ class HostReport(Record, frozen=True, kw_only=True):
     removed: tuple[str, ...] = ()
     artifacts: tuple[ArtifactReport, ...] = ()
     gateway: GatewayReport | None = None
+    sleeping: tuple[SleepingEngine, ...] = ()
 
 
 class HostHealth(Record, frozen=True, kw_only=True):

@@ -34,6 +34,7 @@ START_PHASES: dict[str, str] = {
     "fetch": "the artifact is copied to the host; already there, when it was fetched ahead or served before",
     "verify": "every file is compared with the manifest",
     "convert": "GGUF becomes safetensors, once per artifact",
+    "wake": "an engine that slept since the replicas became fewer gets its weights back on the device, where there is one",
     "fork": "the zygote, which has imported the engine's software, forks the engine",
     "launch": "the engine is started as a program of its own, where it cannot be forked",
     "load": "weights, and what the engine prepares for its device, until its socket answers",

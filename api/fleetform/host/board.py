@@ -15,6 +15,7 @@ from fleetform.domain.protocol import (
     GatewayReport,
     HostReplica,
     HostReport,
+    SleepingEngine,
 )
 from fleetform.host.processes import boot_id
 
@@ -37,6 +38,7 @@ class Board:
         self.replicas: dict[str, HostReplica] = {}
         self.artifacts: dict[str, ArtifactReport] = {}
         self.removed: dict[str, int] = {}
+        self.sleeping: tuple[SleepingEngine, ...] = ()
         self.host_seq = self.first
         self.instance = uuid.uuid4().hex
         self._boot_id = boot_id()
@@ -65,13 +67,19 @@ class Board:
         self.capacity = capacity
         self.touch()
 
+    def put_sleeping(self, sleeping: tuple[SleepingEngine, ...]) -> None:
+        """Show which engines sleep here now."""
+        if sleeping != self.sleeping:
+            self.sleeping = sleeping
+            self.touch()
+
     def put_epoch(self, epoch: int) -> None:
         """Show the highest epoch that has been seen."""
         self.epoch = epoch
         self.touch()
 
     def touch(self) -> None:
-        """Something that is in every report has changed: capacity, epoch, or what the proxy acknowledged."""
+        """Something that is in every report has changed: capacity, epoch, what sleeps, or what the proxy acknowledged."""
         self.host_seq = self._next()
 
     async def observe(self, since: int, wait_s: float) -> HostReport:
@@ -105,6 +113,7 @@ class Board:
             removed=() if full else tuple(replica_id for replica_id, seq in self.removed.items() if seq > since),
             artifacts=tuple(a for a in self.artifacts.values() if full or a.seq > since),
             gateway=self.gateway(),
+            sleeping=self.sleeping,
         )
 
     def _with_in_flight(self, replica: HostReplica) -> HostReplica:

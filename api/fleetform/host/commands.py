@@ -10,6 +10,7 @@ from fleetform.domain.protocol import (
     Command,
     CommandRequest,
     CommandResult,
+    EvictSleeping,
     ForgetReplica,
     HostRefusal,
     Prefetch,
@@ -65,7 +66,8 @@ class Commands:
         return refusal
 
     def _lost(self, command: Command) -> bool:
-        """True when what the command did is not so any more: a verification dies with its worker, and a replica may lose its record.
+        """True when what the command did is not so any more: a verification dies with its worker, a replica may lose its record, and an
+        engine that was claimed when it was to be ended may sleep again.
 
         A stop that was lost would never end its replica: it is sent under the same id again.
         """
@@ -74,12 +76,14 @@ class Commands:
                 return not self.verifications.knows(command.version_uid)
             case StopReplica():
                 return not self.replicas.stops(command.replica_id)
+            case EvictSleeping():
+                return self.replicas.sleeps(command.engine_ids)
             case _:
                 return False
 
     async def _do(self, request: CommandRequest) -> CommandResult:
         command = request.command
-        if not isinstance(command, VerifyArtifact | Prefetch) and not is_replica_id(command.replica_id):
+        if not all(map(is_replica_id, _names(command))):
             return CommandResult(command_id=request.command_id, accepted=False, message="a replica id has 1 to 64 of A-Z a-z 0-9 . _ -")
         unknown = isinstance(command, StopReplica) and not self.replicas.knows(command.replica_id)
         refusal = "it was stopped before" if isinstance(command, StartReplica) else "it has not exited; stop it first"
@@ -94,7 +98,20 @@ class Commands:
                 done = await self.replicas.stop(command)
             case ForgetReplica():
                 done = await self.replicas.forget(command)
+            case EvictSleeping():
+                done = await self.replicas.evict(command)
             case _:
                 assert_never(command)
         accepted = done is not None
         return CommandResult(command_id=request.command_id, accepted=accepted, message=done or refusal, unknown=unknown)
+
+
+def _names(command: Command) -> tuple[str, ...]:
+    """The ids in it that become names of files here."""
+    match command:
+        case StartReplica() | StopReplica() | ForgetReplica():
+            return (command.replica_id,)
+        case EvictSleeping():
+            return command.engine_ids
+        case VerifyArtifact() | Prefetch():
+            return ()

@@ -36,20 +36,20 @@ async def memory_back(ledger: Ledger, devices: tuple[str, ...]) -> str | None:
     return None
 
 
-def left_in_doubt(layout: Layout, record: ReplicaRecord, identity: Identity) -> str | None:
-    """A sentence about processes that live in the replica's session and may be a stranger's; they are shown, never ended."""
-    group: Group = processes.group(identity, layout.work(record.replica_id))
+def left_in_doubt(layout: Layout, engine_id: str, identity: Identity) -> str | None:
+    """A sentence about processes that live in the engine's session and may be a stranger's; they are shown, never ended."""
+    group: Group = processes.group(identity, layout.work(engine_id))
     if not group.doubtful:
         return None
     pids = ", ".join(str(member.pid) for member in group.doubtful)
     return f"nothing proves that the processes {pids} in this replica's session are its own; {HostReplicaState.QUARANTINED} until they end"
 
 
-def clean(layout: Layout, replica_id: str) -> None:
-    """Remove what the replica had on this machine, but for its record and its log."""
-    for file in (layout.socket(replica_id), layout.lock_of(replica_id)):
+def clean(layout: Layout, engine_id: str) -> None:
+    """Remove what the engine had on this machine, but for its record and its log."""
+    for file in (layout.socket(engine_id), layout.lock_of(engine_id)):
         file.unlink(missing_ok=True)
-    for directory in (layout.scratch(replica_id), layout.work(replica_id)):
+    for directory in (layout.scratch(engine_id), layout.work(engine_id)):
         shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -158,7 +158,7 @@ class _Engine:
         identity = self._replica.record.identity
         if identity is None:
             return None
-        group = processes.group(identity, self._replica.host.layout.work(self._replica.record.replica_id))
+        group = processes.group(identity, self._replica.host.layout.work(self._replica.record.engine_id))
         return memory_mib(member.pid for member in group.ours)
 
     def _streamed(self, answer: bytes) -> None:

@@ -19,6 +19,7 @@ class Layout:
         self.run = settings.run
         self.host = private_directory(settings.home / "host")
         self.replicas = private_directory(self.host / "replicas")
+        self.sleepers = private_directory(self.host / "sleeping")
         self.commands = private_directory(self.host / "commands")
         self.exits = private_directory(self.host / "exits")
         self.logs = private_directory(settings.home / "logs" / "replicas")
@@ -34,6 +35,10 @@ class Layout:
 
     def record(self, replica_id: str) -> Path:
         return self.replicas / f"{replica_id}.json"
+
+    def sleeper(self, engine_id: str) -> Path:
+        """The record of an engine that sleeps. What an engine has lies under the id of the replica that launched it."""
+        return self.sleepers / f"{engine_id}.json"
 
     def work(self, replica_id: str) -> Path:
         """The engine's working directory, by which processes of its session are known as ours."""

@@ -21,6 +21,8 @@ CPU_OVERCOMMIT = 4
 MEMORY_KEPT_MIB = 512
 """Left to the machine itself when memory_mib is not set."""
 MEMORY_BACK_TOLERANCE_MIB = 512
+WARM_POOL_PART = 4
+"""Sleeping engines may have a quarter of the machine's memory, unless another number is set."""
 QUERY = "uuid,name,memory.total,memory.free,index,mig.mode.current"
 QUERY_TIMEOUT_S = 20.0
 _MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
@@ -29,11 +31,16 @@ log = structlog.get_logger(__name__)
 
 
 class Ledger:
-    """The capacity of this host. Read once at start; a device's idle memory is what it had when nothing of ours ran on it."""
+    """The capacity of this host. Read once at start; a device's idle memory is what it had when nothing of ours ran on it.
 
-    def __init__(self, capacity: HostCapacity, nvidia_smi: str | None) -> None:
+    warm_pool_mib: memory of the host for engines that sleep. asleep_mib: device → what those keep there, which nobody waits for.
+    """
+
+    def __init__(self, capacity: HostCapacity, nvidia_smi: str | None, warm_pool_mib: int = 0) -> None:
         self.capacity = capacity
         self.nvidia_smi = nvidia_smi
+        self.warm_pool_mib = warm_pool_mib
+        self.asleep_mib: dict[str, int] = {}
 
     async def memory_free(self, uuids: Sequence[str]) -> dict[str, int]:
         """Free memory of those devices now, in MiB; a device that cannot be read is missing."""
@@ -61,13 +68,19 @@ class Ledger:
                 continue
             if device.uuid not in free:
                 return f"device {device.uuid} does not answer"
-            wanted = device.memory_free_idle_mib - MEMORY_BACK_TOLERANCE_MIB
+            wanted = device.memory_free_idle_mib - MEMORY_BACK_TOLERANCE_MIB - self.asleep_mib.get(device.uuid, 0)
             if free[device.uuid] < wanted:
                 pids = ", ".join(map(str, await self.holders(uuids))) or "no process that is shown"
                 return (
                     f"device {device.uuid} has {free[device.uuid]} MiB free of {device.memory_free_idle_mib} MiB when idle; held by {pids}"
                 )
         return None
+
+    async def residue(self, uuids: Sequence[str]) -> dict[str, int]:
+        """Device → MiB that are missing of its idle memory beyond what sleeps there; all of it for one that does not answer."""
+        free = await self.memory_free(uuids)
+        idle = {device.uuid: device.memory_free_idle_mib for device in self.capacity.devices}
+        return {uuid: max(0, idle.get(uuid, 0) - free.get(uuid, 0) - self.asleep_mib.get(uuid, 0)) for uuid in uuids}
 
     def set_ill(self, uuids: Sequence[str]) -> None:
         """Offer those devices no longer: their memory is held by something that is not ours to end."""
@@ -83,23 +96,28 @@ class Ledger:
         return bool(back)
 
 
-async def discover(host: str, cpu_millis: int | None, memory_mib: int | None, idle: dict[str, int]) -> Ledger:
+async def discover(
+    host: str, cpu_millis: int | None, memory_mib: int | None, idle: dict[str, int], warm_pool_mib: int | None = None
+) -> Ledger:
     """The ledger of this machine; cpu_millis and memory_mib override what it has.
 
-    idle: device UUID → idle free memory known from before, while engines of ours hold some of it now. SetupError for MIG.
+    warm_pool_mib: memory for engines that sleep, None: a quarter of the machine's; none without a device. It is not offered, unless
+    memory_mib says what is. idle: device UUID → idle free memory known from before, while engines of ours hold some of it now. SetupError for MIG.
     """
     nvidia_smi = shutil.which("nvidia-smi")
     devices: tuple[Device, ...] = ()
     if nvidia_smi is not None:
         found = parse_devices(await _run(nvidia_smi, f"--query-gpu={QUERY}", "--format=csv,noheader,nounits"))
         devices = tuple(_with_idle(device, idle) for device in found)
+    machine_mib = _machine_memory_mib()
+    pool_mib = (machine_mib // WARM_POOL_PART if warm_pool_mib is None else warm_pool_mib) if devices else 0
     capacity = HostCapacity(
         host=host,
         cpu_millis=cpu_millis or len(os.sched_getaffinity(0)) * 1000 * CPU_OVERCOMMIT,
-        memory_mib=memory_mib or max(1, _machine_memory_mib() - MEMORY_KEPT_MIB),
+        memory_mib=memory_mib or max(1, machine_mib - MEMORY_KEPT_MIB - pool_mib),
         devices=devices,
     )
-    return Ledger(capacity, nvidia_smi)
+    return Ledger(capacity, nvidia_smi, pool_mib)
 
 
 def parse_devices(text: str) -> tuple[Device, ...]:

@@ -1,6 +1,7 @@
 """The time limit of a request, enforced inside the replica by vLLM's `--middleware fleetform.host.middleware.RequestTimeout`.
 
-Whatever has a limit came through the gateway. On its way the pauses of its stream are counted, and told at `statistics.PATH`.
+Whatever has a limit came through the gateway. On its way the pauses of its stream are counted, and told at `statistics.PATH`. What has
+none may be the host, which is also listened to at `control.PATHS`.
 
 Envoy says how long in `x-ff-timeout-s`. A plain answer must be whole by then. A stream must have begun by then, and after that may pause
 for at most STREAM_PAUSE_S. Here, and not in the proxy, because only here the engine can be told to stop working on it, and because the
@@ -14,6 +15,7 @@ import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from fleetform.host.pool import control
 from fleetform.host.statistics import PATH, Statistics, tells_error
 
 Message = MutableMapping[str, Any]
@@ -43,6 +45,9 @@ class RequestTimeout:
         if limit_s is None:
             if scope["type"] == "http" and scope["path"] == PATH:
                 await _send_json(send, 200, self.statistics.shown())
+                return
+            if scope["type"] == "http" and scope["path"] in control.PATHS:
+                await _send_json(send, *await control.asked(scope))
                 return
             await self.app(scope, receive, send)
             return

@@ -1,14 +1,17 @@
 """What all replicas of a host share, as far as they need to know it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from fleetform.domain.model import Manifest
 from fleetform.domain.protocol import VerifyArtifact
+from fleetform.domain.rollout import Track
 from fleetform.host.board import Board
 from fleetform.host.layout import Layout
 from fleetform.host.ledger import Ledger
+from fleetform.host.pool.sleeper import Sleeper
+from fleetform.host.record import ReplicaRecord
 
 Progress = Callable[[str, int, int], None]
 
@@ -42,9 +45,38 @@ class Proxy(Protocol):
     def take_out(self, replica_ids: frozenset[str]) -> None: ...
 
 
+class Pool(Protocol):
+    """The engines of this host that sleep; `host.pool.pool` says what each does and raises."""
+
+    @property
+    def is_on(self) -> bool: ...
+
+    @property
+    def ids(self) -> Collection[str]: ...
+
+    def adopt(self, held: Collection[str]) -> None: ...
+
+    def holds(self, engine_id: str) -> bool: ...
+
+    async def put_to_sleep(self, record: ReplicaRecord) -> None: ...
+
+    def leave(self, engine_id: str) -> None: ...
+
+    def claim(self, fingerprint: str) -> Sleeper | None: ...
+
+    async def hand_over(self, engine_id: str) -> None: ...
+
+    async def make_room(self, track: Track, devices: tuple[str, ...]) -> None: ...
+
+    async def evict(self, engine_ids: Iterable[str]) -> None: ...
+
+    async def end_all(self) -> None: ...
+
+
 class Host(NamedTuple):
     layout: Layout
     board: Board
     ledger: Ledger
     artifacts: Artifacts
     proxy: Proxy
+    pool: Pool

@@ -20,6 +20,9 @@ log = structlog.get_logger(__name__)
 class ReplicaRecord(Record, frozen=True, kw_only=True):
     """start: the command it began with. oom_kills: the kernel's counter when it was launched. hung_since: out of rotation since then.
 
+    woken_id, woken_nonce: the engine that it woke in place of launching one, and the name that one answers to. fingerprint: what the engine
+    was started with, where it may be put to sleep. keep_warm: it is being stopped, and its engine may sleep.
+
     drain_until: when it is being stopped, how long the proxy may still take to let go of it. failure is set before anything is torn
     down, so that a worker that dies meanwhile does not lose the reason.
     """
@@ -36,10 +39,24 @@ class ReplicaRecord(Record, frozen=True, kw_only=True):
     drain_until: datetime | None = None
     oom_kills: int | None = None
     hung_since: datetime | None = None
+    woken_id: str = ""
+    woken_nonce: str = ""
+    fingerprint: str = ""
+    keep_warm: bool = False
 
     @property
     def replica_id(self) -> str:
         return self.start.replica_id
+
+    @property
+    def engine_id(self) -> str:
+        """The replica that launched its engine, under whose id that has its directories, its socket and its log."""
+        return self.woken_id or self.replica_id
+
+    @property
+    def instance(self) -> str:
+        """The model id by which its engine is told from every other."""
+        return f"ff-{self.woken_nonce or self.start.nonce}"
 
     @property
     def route_key(self) -> str:

@@ -18,6 +18,8 @@ from fleetform.host.engines import adapter_for
 from fleetform.host.engines.base import SHUTDOWN_TIMEOUT_S, Adapter, mark
 from fleetform.host.exits import Exit, ended
 from fleetform.host.parts import Host
+from fleetform.host.pool import asking, sleeper
+from fleetform.host.pool.asking import Refused
 from fleetform.host.probe import NotServing
 from fleetform.host.processes import Identity
 from fleetform.host.record import ReplicaRecord, domain_identity, in_phase, save, utc_now, without_running
@@ -105,8 +107,9 @@ class Replica:
             # How it was started explains no end; that it hung does.
             message = self.record.message if self.record.hung_since is not None else ""
             drain_until = utc_now() + timedelta(seconds=wait_s)
+            keep_warm = command.keep_warm and drains and bool(self.record.fingerprint)
             try:
-                await self._update(state=HostReplicaState.STOPPING, drain_until=drain_until, message=message)
+                await self._update(state=HostReplicaState.STOPPING, drain_until=drain_until, message=message, keep_warm=keep_warm)
             except OSError:
                 self.record = before
                 self.begin()
@@ -145,6 +148,7 @@ class Replica:
                 step(Step.DRAIN_BEFORE)
                 await ending.drained(self.host.proxy, self.record)
                 step(Step.DRAINED)
+                await self._fall_asleep()
         except (Failed, NotServing) as failed:
             await self._failed(failed.reason, failed.message)
         except Exception as error:
@@ -154,18 +158,73 @@ class Replica:
 
     async def _run(self) -> None:
         """Until it ends, which is always a Failed: a replica that is stopped has its task cancelled."""
+        if self.record.identity is None:
+            await self._claim()
         identity = self.record.identity
+        if identity is not None and identity.boot_id != processes.boot_id():
+            raise Failed(FailureReason.HOST_LOST, "the machine was started anew")
+        if self.record.woken_id and self.record.state is not HostReplicaState.SERVING:
+            await self._wake()
+            identity = self.record.identity
         if identity is None:
             identity = await self._launch(await self._fetch())
-        if identity.boot_id != processes.boot_id():
-            raise Failed(FailureReason.HOST_LOST, "the machine was started anew")
         end = asyncio.ensure_future(ended(identity, self.host.layout.exits))
         try:
             if self.record.state is not HostReplicaState.SERVING:
                 await self._prove(identity, end)
+                await self._serves("fork", "launch")
             raise await self._lost(identity, end)
         finally:
             end.cancel()
+
+    async def _claim(self) -> None:
+        """Take an engine that sleeps and is just what is to be started, if there is one; from then on the record names its process."""
+        word = sleeper.fingerprint(self.record.start, self.adapter)
+        found = self.host.pool.claim(word)
+        if found is None:
+            return
+        step(Step.WAKE_CLAIMED)
+        mine: dict[str, Any] = {"woken_id": found.engine_id, "woken_nonce": found.nonce, "process": found.process, "address": found.address}
+        await self._enter("wake", state=HostReplicaState.STARTING, fingerprint=word, oom_kills=oom.kills(), **mine)
+
+    async def _wake(self) -> None:
+        """Wake the claimed engine and have it prove itself; one that does not is ended, and the start is a cold one."""
+        identity, address, pool = self.record.identity, self.record.address, self.host.pool
+        assert identity is not None
+        assert address is not None
+        if pool.holds(self.record.engine_id):
+            await self._free_devices()
+            await pool.hand_over(self.record.engine_id)
+        end = asyncio.ensure_future(ended(identity, self.host.layout.exits))
+        try:
+            step(Step.WAKE_BEFORE)
+            await asking.wake_up(address)
+            step(Step.WOKEN)
+            await self._prove(identity, end)
+        except (Failed, NotServing, Refused) as failed:
+            await self._start_cold(identity, f"a sleeping engine was not woken, and this one is new: {failed}")
+        else:
+            await self._serves("wake")
+        finally:
+            end.cancel()
+
+    async def _start_cold(self, identity: Identity, why: str) -> None:
+        self.log.warning("engine_not_woken", engine=self.record.engine_id, reason=why)
+        await self._end_group(identity)
+        await asyncio.to_thread(ending.clean, self.host.layout, self.record.engine_id)
+        await ending.memory_back(self.host.ledger, self.record.devices)
+        self.exit = None
+        none: dict[str, Any] = {"woken_id": "", "woken_nonce": "", "process": None, "address": None}
+        await self._update(state=HostReplicaState.FETCHING, message=redact(why), **none)
+
+    async def _fall_asleep(self) -> None:
+        """Give the engine to the pool, where that was asked for; what is not taken there is ended as always."""
+        if not self.record.keep_warm:
+            return
+        try:
+            await self.host.pool.put_to_sleep(self.record)
+        except Refused as refused:
+            self.log.info("engine_not_kept", reason=str(refused))
 
     async def _fetch(self) -> Path:
         """The verified files. A source that is away is tried again until the start has taken too long."""
@@ -193,12 +252,18 @@ class Replica:
         self.record = msgspec.structs.replace(self.record, phases=phases)
         self._show()
 
-    async def _launch(self, model_dir: Path) -> Identity:
+    async def _free_devices(self) -> None:
+        """Have sleeping engines make way on our devices as far as they must. Failed when somebody else holds their memory."""
+        await self.host.pool.make_room(self.record.start.track, self.record.devices)
         busy = await self.host.ledger.busy(self.record.devices)
         if busy is not None:
             raise Failed(FailureReason.LAUNCH_REFUSED, busy)
+
+    async def _launch(self, model_dir: Path) -> Identity:
+        await self._free_devices()
         address = starting.choose_address(self.host.layout, self.adapter, self.record.replica_id)
         begun: dict[str, Any] = {"state": HostReplicaState.STARTING, "address": address, "oom_kills": oom.kills()}
+        begun["fingerprint"] = sleeper.fingerprint(self.record.start, self.adapter) if self.host.pool.is_on else ""
         if self.adapter.forks:
             await self._enter("fork", **begun)
             plainly = await self._unready()
@@ -208,7 +273,7 @@ class Replica:
                 except NotForked as error:
                     plainly = str(error)
             self.log.info("started_plainly", reason=plainly)
-            begun["message"] = f"started plainly: {plainly}"
+            begun["message"] = "; ".join(filter(None, (self.record.message, f"started plainly: {plainly}")))
         await self._enter("launch", **begun)
         return await self._spawn(starting.spawn, model_dir)
 
@@ -234,7 +299,7 @@ class Replica:
     async def _prove(self, identity: Identity, end: "asyncio.Future[Exit]") -> None:
         """Until it has proved that it serves what was asked for. Failed when it ends, takes too long, or is somebody else."""
         limit_s = self.record.start.start_timeout_s
-        launched_at = self._started_at("fork", "launch")
+        launched_at = self._started_at(*(("wake",) if self.record.woken_id else ("fork", "launch")))
         remaining = (launched_at + timedelta(seconds=limit_s) - utc_now()).total_seconds()
         proof = asyncio.ensure_future(starting.prove(self.host.layout, self.adapter, self.record, identity, self._enter))
         try:
@@ -247,14 +312,17 @@ class Replica:
         if proof not in done:
             raise Failed(FailureReason.START_TIMEOUT, f"the engine was not ready within {limit_s} s")
         proof.result()
+
+    async def _serves(self, *began: str) -> None:
+        """It has proved itself. began: the phase, by the first of these names, with which the engine's start began."""
         now = utc_now()
         await self._update(state=HostReplicaState.SERVING, phases=without_running(self.record.phases, now))
-        self.log.info("replica_serves", seconds=round((now - launched_at).total_seconds(), 1))
+        self.log.info("replica_serves", seconds=round((now - self._started_at(*began)).total_seconds(), 1))
 
     async def _lost(self, identity: Identity, end: "asyncio.Future[Exit]") -> Failed:
         """Wait until it has ended, or a part of it has, it is given up, or its socket is gone, through which alone it can be reached."""
         address = self.record.address
-        part = asyncio.ensure_future(organs.first_to_end(identity, self.host.layout.work(self.record.replica_id)))
+        part = asyncio.ensure_future(organs.first_to_end(identity, self.host.layout.work(self.record.engine_id)))
         try:
             tasks: set[asyncio.Future[Any]] = {end, part, self._hung}
             while not isinstance(address, Unix) or await asyncio.to_thread(Path(address.path).exists):
@@ -295,20 +363,25 @@ class Replica:
         self.log.warning("replica_failed", reason=reason.value, message=self.record.message)
 
     async def _finish(self) -> None:
-        """The whole group gone, device memory back, socket and scratch removed; then it is `exited`."""
-        replica_id, identity = self.record.replica_id, self.record.identity
+        """The whole group gone, device memory back, socket and scratch removed; or its engine sleeps. Then it is `exited`."""
+        if not self.host.pool.holds(self.record.engine_id):
+            await self._end()
+        self.host.artifacts.unpin(self.record.start.track.manifest.digest, self.record.replica_id)
+        code = self.exit.code if self.exit is not None else None
+        await self._update(state=HostReplicaState.EXITED, exit_code=code, phases=without_running(self.record.phases, utc_now()))
+        self.host.pool.leave(self.record.engine_id)
+        self.log.info("replica_exited", exit_code=code, failure=self.record.failure)
+
+    async def _end(self) -> None:
+        identity = self.record.identity
         if identity is not None:
             step(Step.END_BEFORE)
             await self._end_group(identity)
             step(Step.GROUP_GONE)
             await self._await_memory()
         step(Step.CLEAN_BEFORE)
-        await asyncio.to_thread(ending.clean, self.host.layout, replica_id)
+        await asyncio.to_thread(ending.clean, self.host.layout, self.record.engine_id)
         step(Step.CLEANED)
-        self.host.artifacts.unpin(self.record.start.track.manifest.digest, replica_id)
-        code = self.exit.code if self.exit is not None else None
-        await self._update(state=HostReplicaState.EXITED, exit_code=code, phases=without_running(self.record.phases, utc_now()))
-        self.log.info("replica_exited", exit_code=code, failure=self.record.failure)
 
     async def _end_group(self, identity: Identity) -> None:
         layout = self.host.layout
@@ -317,10 +390,10 @@ class Replica:
             # One that hangs or has lost a part would let its grace pass, and keep whoever waits for it from being answered elsewhere.
             is_lost = self._broken or self.record.hung_since is not None
             grace_s, first = (0.0, signal.SIGKILL) if is_lost else (KILL_AFTER_S, signal.SIGTERM)
-            await asyncio.to_thread(processes.end_group, identity, layout.work(self.record.replica_id), grace_s, first)
-            home, mine = layout.work(self.record.replica_id), mark(layout.scratch(self.record.replica_id))
+            home, mine = layout.work(self.record.engine_id), mark(layout.scratch(self.record.engine_id))
+            await asyncio.to_thread(processes.end_group, identity, home, grace_s, first)
             await asyncio.to_thread(processes.end_strays, identity, home, mine)
-            while (doubt := ending.left_in_doubt(layout, self.record, identity)) is not None:
+            while (doubt := ending.left_in_doubt(layout, self.record.engine_id, identity)) is not None:
                 if self.record.state is not HostReplicaState.QUARANTINED:
                     await self._update(state=HostReplicaState.QUARANTINED, message=doubt)
                 await asyncio.sleep(QUARANTINE_POLL_S)
@@ -353,7 +426,7 @@ class Replica:
         self.host.board.put_replica(self.record.shown())
 
     def _log_tail(self) -> tuple[str, ...]:
-        return logs.last_words(self.host.layout.log(self.record.replica_id), LOG_TAIL_LINES)
+        return logs.last_words(self.host.layout.log(self.record.engine_id), LOG_TAIL_LINES)
 
     def _started_at(self, *names: str) -> datetime:
         """When the first phase of one of these names began."""

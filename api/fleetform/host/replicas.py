@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Iterable
 from datetime import datetime
 
 import msgspec
 
-from fleetform.domain.protocol import ForgetReplica, HostReplica, HostReplicaState, StartReplica, StopReplica
+from fleetform.domain.protocol import EvictSleeping, ForgetReplica, HostReplica, HostReplicaState, StartReplica, StopReplica
 from fleetform.host import logs, records
 from fleetform.host.layout import is_replica_id
 from fleetform.host.parts import Host
@@ -38,7 +39,9 @@ class Replicas:
 
     def adopt(self) -> None:
         """Go on with every replica that has a record here; engines that run are taken over as they are."""
-        for record in load_all(self.host.layout):
+        found = list(load_all(self.host.layout))
+        self.host.pool.adopt({record.engine_id for record in found if record.state is not HostReplicaState.EXITED})
+        for record in found:
             self._take_up(record)
         self.host.board.in_flight = self.in_flight.get
         for care in (self._bound_logs(), self._count_in_flight(), self._recover_devices()):
@@ -91,13 +94,23 @@ class Replicas:
             self.host.board.remove_replica(command.replica_id)
         return "forgotten"
 
+    def sleeps(self, engine_ids: Iterable[str]) -> bool:
+        """True when one of these engines sleeps here."""
+        return any(map(self.host.pool.holds, engine_ids))
+
+    async def evict(self, command: EvictSleeping) -> str:
+        """Begin to end engines that sleep; the answer says what was done."""
+        await self.host.pool.evict(command.engine_ids)
+        return "those that sleep here are being ended"
+
     async def stop_all(self) -> None:
-        """Stop every replica without waiting for the proxy, and return when all have exited."""
+        """Stop every replica without waiting for the proxy, end what sleeps, and return when all have exited."""
         for replica in list(self.replicas.values()):
             await replica.stop(StopReplica(replica_id=replica.record.replica_id, drain_timeout_s=0))
         running = [replica.task for replica in self.replicas.values() if replica.task is not None]
         if running:
             await asyncio.wait(running)
+        await self.host.pool.end_all()
 
     async def let_go(self) -> None:
         """Stop looking after them; engines go on running."""
@@ -134,7 +147,10 @@ class Replicas:
 
     def log_lines(self, replica_id: str, lines: int) -> tuple[str, ...]:
         """The end of its log, redacted; also for a while after it was forgotten. Empty when there is none."""
-        return logs.tail(self.host.layout.log(replica_id), lines) if is_replica_id(replica_id) else ()
+        if not is_replica_id(replica_id):
+            return ()
+        known = self.replicas.get(replica_id)
+        return logs.tail(self.host.layout.log(replica_id if known is None else known.record.engine_id), lines)
 
     def _take_up(self, record: ReplicaRecord) -> None:
         replica = Replica(self.host, record)
@@ -148,10 +164,11 @@ class Replicas:
             await asyncio.sleep(LOG_CHECK_S)
 
     def _bound_logs_once(self) -> None:
+        kept = {replica.record.engine_id for replica in self.replicas.values()} | set(self.host.pool.ids)
         found = sorted(self.host.layout.logs.glob("*.log"), key=lambda path: path.stat().st_mtime, reverse=True)
         for number, path in enumerate(found):
             logs.rotate(path)
-            if path.stem not in self.replicas and (number >= LOGS_KEPT or path.stat().st_mtime < time.time() - LOG_KEPT_S):
+            if path.stem not in kept and (number >= LOGS_KEPT or path.stat().st_mtime < time.time() - LOG_KEPT_S):
                 path.unlink(missing_ok=True)
                 logs.rotated(path).unlink(missing_ok=True)
 

@@ -66,15 +66,15 @@ async def prove(
     assert address is not None
     async with probe.client(address) as http:
         await probe.until_up(http, adapter.health_path)
-        members = processes.group(identity, layout.work(record.replica_id)).ours
+        members = processes.group(identity, layout.work(record.engine_id)).ours
         pid = await asyncio.to_thread(probe.listener, address, members)
         if pid not in {member.pid for member in members}:
             who = f"process {pid}" if pid is not None else "a process that is not of this replica"
             raise NotServing(FailureReason.WRONG_MODEL, f"{who} answers at the engine's address")
         if not adapter.speaks_openai:
             return
-        await probe.check_names(http, start.served_name, f"ff-{start.nonce}")
-        if adapter.forks:
+        await probe.check_names(http, start.served_name, record.instance)
+        if adapter.forks and not record.woken_id:
             # What an engine does for the first time it does slowly: here, and not for the first client.
             await on_phase("warm-up")
             await probe.warm_up(http, start.served_name, start.track.manifest.task)
@@ -117,4 +117,5 @@ def _plan(layout: Layout, record: ReplicaRecord, model_dir: Path) -> Launch:
         compiled=compiled.folder(layout.engine_cache, fit.installed().vllm or "", track.shape.accelerator or "cpu", track.manifest.digest),
         cpu_threads=max(1, min(cores, math.ceil(track.shape.cpu_millis / 1000))),
         start_timeout_s=start.start_timeout_s,
+        sleeps=bool(record.fingerprint),
     )

@@ -33,6 +33,7 @@ from fleetform.host.guard import keep_supervisor
 from fleetform.host.healing import Healing
 from fleetform.host.layout import Layout
 from fleetform.host.parts import Host
+from fleetform.host.pool.pool import WarmPool
 from fleetform.host.prefetches import Prefetches
 from fleetform.host.replicas import Replicas
 from fleetform.host.verifications import Verifications
@@ -64,7 +65,8 @@ async def serve(settings: Settings, layout: Layout) -> None:
     board.gateway = feed.report
     telemetry = Telemetry(settings, lambda: feed.routes)
     artifacts = ArtifactCache(layout.cache)
-    replicas = Replicas(Host(layout=layout, board=board, ledger=machine, artifacts=artifacts, proxy=FeedProxy(feed)))
+    pool = WarmPool(layout, board, machine, settings.warm_pool_s)
+    replicas = Replicas(Host(layout=layout, board=board, ledger=machine, artifacts=artifacts, proxy=FeedProxy(feed), pool=pool))
     engines = EngineWatch(replicas, telemetry.store)
     verifications = Verifications(board, artifacts)
     prefetches = Prefetches(artifacts)
@@ -83,6 +85,7 @@ async def serve(settings: Settings, layout: Layout) -> None:
         await healing.stop()
         await engines.stop()
         await replicas.let_go()
+        await pool.let_go()
         await verifications.stop()
         await prefetches.stop()
         await artifacts.close()
@@ -152,7 +155,8 @@ async def _discover(settings: Settings, layout: Layout) -> ledger.Ledger:
     """What the machine has. Its name and its devices' idle memory are kept: reservations speak of them."""
     kept = records.read_json(layout.devices) or {}
     name = str(kept.get("host") or socket.gethostname())
-    machine = await ledger.discover(name, settings.cpu_millis, settings.memory_mib, kept.get("idle_mib", {}))
+    known = kept.get("idle_mib", {})
+    machine = await ledger.discover(name, settings.cpu_millis, settings.memory_mib, known, settings.warm_pool_mib)
     idle = {device.uuid: device.memory_free_idle_mib for device in machine.capacity.devices}
     records.write_json(layout.devices, {"host": name, "idle_mib": idle})
     return machine

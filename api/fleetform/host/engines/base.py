@@ -20,6 +20,7 @@ class Launch(Record, frozen=True, kw_only=True):
 
     scratch: a short directory for its temporary files and inner sockets, gone with the replica. cache: what engines may keep between
     starts. compiled: the part of it for kernels of this model on this device. cpu_threads: its share of this machine's cores.
+    sleeps: it may be put to sleep later, which an engine must know when it takes its memory.
     """
 
     served_name: str
@@ -33,6 +34,7 @@ class Launch(Record, frozen=True, kw_only=True):
     compiled: Path
     cpu_threads: int
     start_timeout_s: int
+    sleeps: bool = False
 
     @property
     def instance(self) -> str:
@@ -45,6 +47,7 @@ class Adapter(Protocol):
 
     health_path answers 200 when it is ready. speaks_openai: it lists its models and answers a canary. on_port: it cannot listen on
     a socket and is given a loopback port. forks: the zygote of this machine may fork it; argv is then `python -m module …`.
+    sleeps: on a device it can be put to sleep and woken (host/pool).
     """
 
     @property
@@ -58,6 +61,9 @@ class Adapter(Protocol):
 
     @property
     def forks(self) -> bool: ...
+
+    @property
+    def sleeps(self) -> bool: ...
 
     def argv(self, launch: Launch) -> tuple[str, ...]:
         """The command line."""

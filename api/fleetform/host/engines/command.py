@@ -9,6 +9,7 @@ class CommandEngine:
     """An engine by its EngineSpec. Its time limit is the proxy's; its memory and threads are its own affair."""
 
     forks = False
+    sleeps = False
 
     def __init__(self, spec: EngineSpec) -> None:
         self.spec = spec

@@ -27,6 +27,7 @@ class Vllm:
     speaks_openai = True
     on_port = False
     forks = True
+    sleeps = True
 
     def argv(self, launch: Launch) -> tuple[str, ...]:
         """The server as a module: the program `vllm` of the CPU wheel looks for its own metadata under another name and fails."""
@@ -44,6 +45,7 @@ class Vllm:
             "--no-enable-log-requests",
             "--disable-uvicorn-access-log",
             "--disable-fastapi-docs",
+            *(["--enable-sleep-mode"] if launch.sleeps else []),
             "--trust-remote-code" if launch.track.allow_remote_code else "--no-trust-remote-code",
             *flags(args),
         )

@@ -1,0 +1,1 @@
+"""What only a machine with an NVIDIA device can show. These tests need neither PostgreSQL nor Envoy."""
