@@ -28,8 +28,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     four times, so that a two-core machine can hold old, new and an embedding engine). start_timeout_s: how long an engine may take to
     be ready, beside the transfer of its artifact. zygote False: no engine is forked, each is started plainly. warm_pool_mib: memory of
     this machine for sleeping engines, 0: none is kept; None: a quarter of it where it has devices. warm_pool_s: how long one may sleep.
-    hold_requests, hold_mib: how many requests, and bytes of them, wait for a replica. host_lost_s: after how long a silence of its host a replica is
-    replaced elsewhere.
+    hold_requests, hold_mib: how many requests, and bytes of them, wait for a replica. host_lost_s: after how long a silence of its host
+    a replica is replaced elsewhere.
     """
 
     home: Path

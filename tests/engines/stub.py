@@ -6,6 +6,9 @@ in the model directory, so that one version of a model can misbehave while anoth
 
 With `child_title`, its children call themselves so, as vLLM's processes do.
 With `fails_beyond_tokens`, whatever asks for more tokens than that gets 500: a canary of one token does not notice.
+With `device_directory` it holds memory of pretended devices (tests/host/warm.py), gives most of it back when it is asked to sleep, and
+takes it again when it is woken. `sleep_mode` says how that goes wrong.
+
 With `told_directory`, `GET /metrics` and `GET /ff/statistics` answer what its files `metrics` and `statistics` hold at the time.
 
 A request may steer its own answer: `max_tokens` words come back (default 3), `stub_delay_s` passes before the first,
@@ -25,6 +28,8 @@ from pathlib import Path
 from typing import Any
 
 MODES = ("serve", "crash", "crash-later", "oom", "hang", "wrong-model", "wrong-instance", "bad-canary", "health-never")
+
+SLEEP_MODES = ("sleep", "no-sleep", "no-wake", "dies-waking", "keeps-memory", "wakes-dumb")
 
 
 def main() -> None:
@@ -66,6 +71,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--child-title", default="")
     parser.add_argument("--told-directory", default="")
     parser.add_argument("--fails-beyond-tokens", type=int, default=0)
+    parser.add_argument("--sleep-mode", choices=SLEEP_MODES, default="sleep")
+    parser.add_argument("--device-directory", default="")
+    parser.add_argument("--awake-mib", type=int, default=20_000)
+    parser.add_argument("--asleep-mib", type=int, default=700)
     options = parser.parse_args()
     file = Path(options.model_dir) / "stub.json"
     if options.model_dir and file.is_file():
@@ -93,12 +102,15 @@ class Engine:
         self.options = options
         self.in_flight = 0
         self.draining = False
+        self.asleep = False
+        self.has_slept = False
         self.stop = asyncio.Event()
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.stop.set)
         await asyncio.sleep(self.options.start_delay_s)
+        self.hold(self.options.awake_mib)
         if self.options.socket:
             server = await asyncio.start_unix_server(self.serve_connection, self.options.socket)
         else:
@@ -158,12 +170,36 @@ class Engine:
             writer.write(b"HTTP/1.1 200 Stub\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n\r\n" % len(text) + text)
         elif method != "POST":
             _send(writer, 404, _error(404, f"no route {path}"))
+        elif path in ("/ff/sleep", "/ff/wake"):
+            self.answer_host(path == "/ff/sleep", writer)
         else:
             await self.answer_inference(path, body, writer)
+
+    def answer_host(self, sleeps: bool, writer: asyncio.StreamWriter) -> None:
+        print("asked to sleep" if sleeps else "asked to wake", flush=True)
+        mode = self.options.sleep_mode
+        if mode == "dies-waking" and not sleeps:
+            os._exit(5)
+        if mode == ("no-sleep" if sleeps else "no-wake"):
+            _send(writer, 500, {"error": "RuntimeError: CUDA Error: out of memory"})
+            return
+        self.asleep, self.has_slept = sleeps, True
+        self.hold(self.options.asleep_mib if sleeps and mode != "keeps-memory" else self.options.awake_mib)
+        _send(writer, 200, {"asleep": sleeps})
+
+    def hold(self, mib: int) -> None:
+        """Hold so much of each device that is ours, as long as we live."""
+        for device in filter(None, os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")) if self.options.device_directory else ():
+            file = Path(self.options.device_directory) / f"{device}.{os.getpid()}"
+            file.with_suffix(".new").write_text(str(mib))
+            file.with_suffix(".new").rename(file)
 
     async def answer_inference(self, path: str, body: bytes, writer: asyncio.StreamWriter) -> None:
         if self.draining:
             _send(writer, 500, _error(500, "cannot schedule new futures after shutdown"))
+            return
+        if self.asleep or (self.has_slept and self.options.sleep_mode == "wakes-dumb"):
+            _send(writer, 500, _error(500, "the weights are not on the device"))
             return
         if self.options.mode == "bad-canary":
             _send(writer, 500, _error(500, "the engine is broken"))

@@ -278,6 +278,7 @@ class Machine:
             members=(Member(host=self.report().host, devices=devices),),
             start_timeout_s=start_timeout_s,
             request_timeout_s=60,
+            endpoint_uid="uid-chat",
         )
 
     def verify(self, artifact: str, **fields: Any) -> ArtifactReport:
@@ -296,8 +297,8 @@ class Machine:
         self.start_replica(replica_id, **fields)
         return self.await_state(HostReplicaState.SERVING, replica_id)
 
-    def stop_replica(self, replica_id: str = "r1", drain_timeout_s: int = 0) -> CommandResult:
-        return self.command(StopReplica(replica_id=replica_id, drain_timeout_s=drain_timeout_s))
+    def stop_replica(self, replica_id: str = "r1", drain_timeout_s: int = 0, *, keep_warm: bool = False) -> CommandResult:
+        return self.command(StopReplica(replica_id=replica_id, drain_timeout_s=drain_timeout_s, keep_warm=keep_warm))
 
     def forget_replica(self, replica_id: str = "r1") -> CommandResult:
         return self.command(ForgetReplica(replica_id=replica_id))

@@ -8,11 +8,13 @@ from typing import Any
 from fleetform.domain.conditions import Condition
 from fleetform.domain.replica import FailureReason
 from fleetform.domain.rollout import StartTimes
+from fleetform.domain.scaling import ScalingReason
 from fleetform.planner.model import (
     Action,
     Book,
     Bury,
     Drop,
+    Evict,
     Forget,
     Move,
     Plan,
@@ -85,6 +87,20 @@ def swap_in_place() -> list[str]:
     return [*told, *_told("v2 is declared, and may take the place of v1", world)]
 
 
+def to_zero_and_back() -> list[str]:
+    world = _gpu_world(replicas=1)
+    told = [*_told("one replica serves", world)]
+    world.put(effective_endpoint(replicas=0, instance_type="gpu-a10-1x"))
+    world.scale(0, ScalingReason.IDLE)
+    told += _told("nobody asks for anything", world)
+    world.scale(1, ScalingReason.WOKEN)
+    told += _told("somebody asks", world)
+    world.scale(0, ScalingReason.IDLE)
+    told += _told("nobody asks any more", world)
+    world.deleting = True
+    return [*told, *_told("deleted", world)]
+
+
 STORIES: dict[str, Callable[[], list[str]]] = {
     "create-and-delete": create_and_delete,
     "rollout-by-steps": rollout_by_steps,
@@ -92,6 +108,7 @@ STORIES: dict[str, Callable[[], list[str]]] = {
     "slow-version": a_slow_version,
     "swap-in-place": swap_in_place,
     "no-room-for-a-surge": no_room_for_a_surge,
+    "to-zero-and-back": to_zero_and_back,
 }
 
 
@@ -133,6 +150,10 @@ def _line(action: Action, names: dict[str, str]) -> str:
             return f"move {names[action.replica.replica_id]} {action.before} -> {action.replica.phase}"
         case Release() | Drop():
             return f"{type(action).__name__.lower()} {names[action.replica_id]}"
+        case Stop() if action.command.keep_warm:
+            return f"stop {names[action.command.replica_id]} on {action.host}, where its engine may sleep"
+        case Evict():
+            return f"evict {' '.join(names[engine_id] for engine_id in action.command.engine_ids)} on {action.host}"
         case Start() | Stop() | Forget():
             return f"{type(action).__name__.lower()} {names[action.command.replica_id]} on {action.host}"
         case PublishRoute():

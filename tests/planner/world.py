@@ -11,17 +11,19 @@ from fleetform.domain.desired import Desired, VersionFacts
 from fleetform.domain.effective import EffectiveEndpoint
 from fleetform.domain.endpoint import EndpointStatus
 from fleetform.domain.load import TrackWindow, Windows
-from fleetform.domain.machine import Capacity, HostCapacity, Reservation, Shape
-from fleetform.domain.protocol import HostReplica, HostReplicaState
+from fleetform.domain.machine import Asleep, Capacity, HostCapacity, Reservation, Shape
+from fleetform.domain.protocol import HostReplica, HostReplicaState, SleepingEngine
 from fleetform.domain.replica import FailureReason, Replica, ReplicaPhase, Unix
 from fleetform.domain.rollout import Rollout, RolloutState, StartTimes
 from fleetform.domain.scaling import ScalingDecision, ScalingReason
+from fleetform.drivers.sleepers import Sleepers
 from fleetform.planner import gate, plan
 from fleetform.planner.model import (
     Action,
     Book,
     Bury,
     Drop,
+    Evict,
     Forget,
     Move,
     Observed,
@@ -32,6 +34,7 @@ from fleetform.planner.model import (
     RemoveRoute,
     Reserve,
     SeenReplica,
+    SeenSleeper,
     Start,
     Stop,
 )
@@ -46,7 +49,8 @@ class World:
 
     broken: variant → why its starts fail. quota, booked: of the endpoint's instance type. away: hosts that do not answer.
     decision: what the autoscaler says; `scale` sets it. busy: requests under way by replica.
-    worn: why it is worn, by replica.
+    worn: why it is worn, by replica. sleepers: host → what sleeps there. engines: replica → what its engine is, asleep. kept: those whose
+    engines sleep once they have exited.
     deaf: the proxy acknowledges nothing while it is set. measured: variant → how its requests end whenever the gateway is asked; empty:
     it tells nothing. start_times: variant → how long its starts are known to take. born: ids of all replicas there ever were, in order.
     """
@@ -86,6 +90,9 @@ class World:
         self.measured: dict[str, TrackWindow] = {}
         self.start_times: dict[str, StartTimes] = {}
         self.born: list[str] = []
+        self.sleepers = {host.host: Sleepers() for host in hosts}
+        self.engines: dict[str, SleepingEngine] = {}
+        self.kept: set[str] = set()
         self._seeds = itertools.count()
 
     def put(self, effective: EffectiveEndpoint) -> None:
@@ -139,11 +146,21 @@ class World:
             published=self.published,
             windows=self._windows(),
             start_times=self._by_track(self.start_times),
+            sleepers=tuple(
+                SeenSleeper(host=host, engine=engine, reachable=host not in self.away)
+                for host, sleepers in self.sleepers.items()
+                for engine in sleepers.shown()
+            ),
             capacity=Capacity(
                 hosts=hosts,
                 reservations=tuple(self.reservations.values()),
                 quota_limit=self.quota,
                 quota_used=self.others + max(self.booked, held),
+                asleep=tuple(
+                    Asleep(host=host, endpoint_uid=engine.endpoint_uid, track_id=engine.track_id, devices=engine.devices)
+                    for host, sleepers in self.sleepers.items()
+                    for engine in sleepers.shown()
+                ),
             ),
         )
 
@@ -241,10 +258,16 @@ class World:
             case Start():
                 replica_id = action.command.replica_id
                 self.seen[replica_id] = HostReplica(replica_id=replica_id, state=S.FETCHING, seq=1)
+                if replica_id not in self.engines:
+                    self.engines[replica_id] = self.sleepers[action.host].engine_of(action.command)
             case Stop():
                 replica_id = action.command.replica_id
                 known = self.seen.get(replica_id, HostReplica(replica_id=replica_id, state=S.EXITED, seq=1))
+                if action.command.keep_warm and known.state is S.SERVING:
+                    self.kept.add(replica_id)
                 self.seen[replica_id] = known if known.state is S.EXITED else msgspec.structs.replace(known, state=S.STOPPING)
+            case Evict():
+                self.sleepers[action.host].end(action.command.engine_ids)
             case Forget():
                 self.seen.pop(action.command.replica_id, None)
             case PublishRoute():
@@ -277,6 +300,10 @@ class World:
             self.seen[seen.replica_id] = msgspec.structs.replace(seen, state=S.SERVING, address=address)
         elif seen.state is S.STOPPING:
             self.seen[seen.replica_id] = msgspec.structs.replace(seen, state=S.EXITED, exit_code=0)
+            if seen.replica_id in self.kept:
+                self.kept.discard(seen.replica_id)
+                engine = self.engines[seen.replica_id]
+                self.sleepers[self.rows[seen.replica_id].members[0].host].put(engine, len(self.born))
 
 
 def a_version(name: str, verified: bool | None = True) -> VersionFacts:

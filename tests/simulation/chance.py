@@ -1,5 +1,7 @@
 """What can happen, by chance."""
 
+from collections.abc import Callable, Collection
+
 from fleetform.domain.decode import decode
 from fleetform.domain.effective import effective
 from fleetform.domain.endpoint_spec import EndpointSpec
@@ -11,9 +13,10 @@ BAD_FATE = 0.12
 """How often a call that may end badly does."""
 
 
-def happen(world: World) -> None:
-    """One event, as often as EVENTS has it."""
-    (event,) = world.chance.choices(list(EVENTS), list(EVENTS.values()))
+def happen(world: World, but: Collection[Callable[[World], None]] = ()) -> None:
+    """One event, as often as EVENTS has it, and none of but."""
+    events = {event: often for event, often in EVENTS.items() if event not in but}
+    (event,) = world.chance.choices(list(events), list(events.values()))
     event(world)
 
 
@@ -130,6 +133,14 @@ def end_an_engine(world: World) -> None:
         world.machines.end(replica_id)
 
 
+def end_a_sleeper(world: World) -> None:
+    asleep = sorted(world.machines.asleep())
+    if asleep:
+        engine_id = world.chance.choice(asleep)
+        world.tell(f"engine {engine_id} ends in its sleep")
+        world.machines.lose_sleeper(engine_id)
+
+
 def change_script(world: World) -> None:
     engines = {"m:v3": world.chance.choice(tuple(Fault))} if world.chance.random() < 0.5 else {}
     names = [machine.capacity.host for machine in world.machines.everywhere()]
@@ -157,7 +168,7 @@ def deliver_late(world: World) -> None:
         world.spawn(world.machines.arrive_late(host, request))
 
 
-EVENTS = {
+EVENTS: dict[Callable[[World], None], int] = {
     end_a_call: 60,
     look: 30,
     report: 30,
@@ -170,6 +181,7 @@ EVENTS = {
     stop_server: 2,
     continue_server: 3,
     end_an_engine: 3,
+    end_a_sleeper: 1,
     change_script: 3,
     restore_gateway: 1,
     deliver_late: 3,

@@ -126,6 +126,10 @@ def _check_end(world: World) -> None:
         raise NotConverged(f"engines without a row: {set(running) - world.memory.replicas.keys()}")
     if world.memory.reservations.keys() - running.keys():
         raise NotConverged(f"reservations without an engine: {world.memory.reservations.keys() - running.keys()}")
+    for engine in world.machines.asleep().values():
+        row = world.memory.endpoints[engine.endpoint_uid]
+        if not row.alive or (row.rollout is not None and engine.track_id not in row.rollout.tracks):
+            raise NotConverged(f"an engine sleeps that nothing would wake: {engine}")
     routes = world.machines.in_force.routes
     for row in world.memory.endpoints.values():
         if row.alive and row.status.ready:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from fleetform.domain.machine import HostCapacity, Shape
-from fleetform.domain.protocol import CommandRequest, CommandResult, HostReplicaState, StopReplica
+from fleetform.domain.protocol import CommandRequest, CommandResult, HostReplicaState, SleepingEngine, StopReplica
 from fleetform.domain.replica import Member
 from fleetform.drivers.base import Grant
 from fleetform.drivers.fake import FakeDriver
@@ -111,15 +111,29 @@ class Machines(FakeDriver):
         return frozenset(replica_id for replica_id, replica in self.running().items() if replica.state is S.SERVING)
 
     def check(self) -> None:
-        """Never two of one replica, never two of one device."""
+        """Never two of one replica, never two of one device, never two of one engine, which either sleeps or has a replica."""
         seen: dict[str, str] = {}
         for machine in self._hosts.values():
             for entry in machine.entries.values():
                 if entry.replica is None or entry.replica.state is S.EXITED:
                     continue
-                for what in (entry.replica_id, *(device for member in entry.replica.members for device in member.devices)):
+                asleep = entry.engine is not None and entry.engine.engine_id in machine.sleepers.by_id
+                if asleep:
+                    raise Broken(f"{entry.replica_id} runs on an engine that sleeps: {entry.engine}")
+                engine = entry.replica_id if entry.engine is None else f"engine {entry.engine.engine_id}"
+                for what in (entry.replica_id, engine, *(device for member in entry.replica.members for device in member.devices)):
                     if seen.setdefault(what, entry.replica_id + machine.capacity.host) != entry.replica_id + machine.capacity.host:
                         raise Broken(f"{what} is in use twice: {seen[what]} and {entry.replica_id} on {machine.capacity.host}")
+
+    def asleep(self) -> dict[str, SleepingEngine]:
+        """Engines that sleep, wherever they are, by id."""
+        return {engine_id: engine for machine in self._hosts.values() for engine_id, engine in machine.sleepers.by_id.items()}
+
+    def lose_sleeper(self, engine_id: str) -> None:
+        """The host ends it by itself: for its memory, or its time."""
+        for machine in self._hosts.values():
+            if machine.sleepers.end([engine_id]):
+                machine.touch()
 
     def _compare(self, before: RoutingSnapshot, after: RoutingSnapshot) -> None:
         """A new snapshot takes no endpoint's last serving replica away, and gives no growing share to what cannot serve."""

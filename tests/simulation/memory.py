@@ -160,6 +160,10 @@ class Memory:
             quota_used=self.used(instance_type, but=None),
         )
 
+    async def living_endpoints(self) -> list[str]:
+        await self._read("living endpoints")
+        return [uid for uid, row in self.endpoints.items() if row.alive]
+
     async def known_replicas(self, ids: list[str]) -> set[str]:
         await self._read("known replicas")
         return set(ids) & self.replicas.keys()

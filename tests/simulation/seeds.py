@@ -8,11 +8,13 @@ from unittest import mock
 
 from fleetform.reconciler import endpoints as endpoint_loop
 from fleetform.reconciler import starts, watch
-from tests.simulation import chance, healing
+from tests.simulation import breathing, chance, healing
 from tests.simulation.memory import Memory
 from tests.simulation.world import World
 
 EVENTS = 200
+BREATHES = 0.4
+"""How often the number of replicas moves once all is well."""
 
 
 def simulate(seed: int, tell: Callable[[str], None] = lambda _: None) -> datetime:
@@ -42,6 +44,8 @@ async def live(world: World) -> None:
         world.check()
     healing.heal(world)
     await healing.converge(world)
+    if world.chance.random() < BREATHES:
+        await breathing.breathe(world)
     healing.mend(world)
     await healing.converge(world, mended=True)
     await healing.restart_quietly(world)

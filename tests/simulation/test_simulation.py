@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from fleetform.domain.replica import Replica
-from fleetform.planner import commands, lifecycle
+from fleetform.planner import commands, lifecycle, warmth
 from fleetform.reconciler.publisher import Publisher
 from tests.conftest import SEEDS
 from tests.simulation.healing import NotConverged
@@ -61,6 +61,11 @@ def stop_at_once(_draft: object, _replica: Replica) -> bool:
     return True
 
 
+def let_sleep(_draft: object) -> tuple[()]:
+    """As if nobody ended the sleeping engines of an endpoint that goes."""
+    return ()
+
+
 def forget_hints(_publisher: Publisher, _host: str, _report: object) -> set[str]:
     """As if nobody were told what a gateway has acknowledged."""
     return set()
@@ -69,7 +74,7 @@ def forget_hints(_publisher: Publisher, _host: str, _report: object) -> set[str]
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("owner", "name", "mistake"),
-    [(commands, "_may_stop", stop_at_once), (Publisher, "heard", forget_hints)],
+    [(commands, "_may_stop", stop_at_once), (Publisher, "heard", forget_hints), (warmth, "evictions", let_sleep)],
 )
 def test_a_mistake_is_found(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, mistake: Callable[..., object]) -> None:
     monkeypatch.setattr(owner, name, mistake)

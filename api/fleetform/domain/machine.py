@@ -110,13 +110,23 @@ class Reservation(Record, frozen=True, kw_only=True):
     devices: tuple[str, ...] = ()
 
 
+class Asleep(Record, frozen=True, kw_only=True):
+    """An engine that sleeps on devices of a host: whose it is, and in which order it was given them."""
+
+    host: str
+    endpoint_uid: str
+    track_id: str
+    devices: tuple[str, ...]
+
+
 class Capacity(Record, frozen=True, kw_only=True):
     """Every host, everything that is reserved on them, and the project's quota of the endpoint's instance type.
 
-    quota_used: what all endpoints of the project have booked or hold, whichever is more.
+    quota_used: what all endpoints of the project have booked or hold, whichever is more. asleep: of all endpoints, everywhere.
     """
 
     hosts: tuple[HostCapacity, ...]
     reservations: tuple[Reservation, ...] = ()
     quota_limit: int = 0
     quota_used: int = 0
+    asleep: tuple[Asleep, ...] = ()

@@ -31,10 +31,10 @@ class Tls(Record, frozen=True, kw_only=True, tag="tls"):
 
 START_PHASES: dict[str, str] = {
     "place": "the server has reserved its place, and the host hears of it",
+    "wake": "where an engine of the same sleeps on the host, it gets its weights back on the device, and nothing is started",
     "fetch": "the artifact is copied to the host; already there, when it was fetched ahead or served before",
     "verify": "every file is compared with the manifest",
     "convert": "GGUF becomes safetensors, once per artifact",
-    "wake": "an engine that slept since the replicas became fewer gets its weights back on the device, where there is one",
     "fork": "the zygote, which has imported the engine's software, forks the engine",
     "launch": "the engine is started as a program of its own, where it cannot be forked",
     "load": "weights, and what the engine prepares for its device, until its socket answers",
@@ -122,7 +122,8 @@ class Replica(Record, frozen=True, kw_only=True):
 
     phases: of its start, as its host has told them. replaces: the replica that it takes over from. hung_since: it makes no progress with
     what it has since then, and the gateway on its machine sends it nothing new. lost_since: its host has been silent for so long that
-    another one is to take its place since then; it may still serve.
+    another one is to take its place since then; it may still serve. keep_warm: it leaves because fewer are asked for, so that
+    its engine may sleep.
     message and log_tail are redacted and safe to show to the owner of the endpoint.
     """
 
@@ -146,6 +147,7 @@ class Replica(Record, frozen=True, kw_only=True):
     replaces: str | None = None
     hung_since: datetime | None = None
     lost_since: datetime | None = None
+    keep_warm: bool = False
 
     @property
     def serves(self) -> bool:

@@ -16,6 +16,7 @@ from fleetform.domain.machine import HostCapacity, Shape
 from fleetform.domain.protocol import (
     CommandRequest,
     CommandResult,
+    EvictSleeping,
     ForgetReplica,
     HostReplica,
     HostReplicaState,
@@ -100,7 +101,7 @@ class FakeDriver:
             raise NotLeader(f"{host} has seen epoch {found.epoch}", epoch=request.epoch, seen=found.epoch)
         found.epoch = request.epoch
         known = found.results.get(request.command_id)
-        if known is not None and not (isinstance(request.command, StopReplica) and request.command.replica_id not in found.entries):
+        if known is not None and not _is_lost(found, request):
             return msgspec.structs.replace(known, repeated=True)
         self.commands.append(request)
         result = self._obey(found, request)
@@ -215,19 +216,24 @@ class FakeDriver:
                 if command.replica_id not in found.entries:
                     replica = HostReplica(replica_id=command.replica_id, state=S.FETCHING, seq=0, members=command.members)
                     version = command.track.model_version
-                    host = found.capacity.host
-                    self._put(found, Entry(host=host, replica_id=command.replica_id, model_version=version, replica=replica))
+                    engine = found.sleepers.engine_of(command)
+                    made = Entry(host=found.capacity.host, replica_id=command.replica_id, model_version=version, replica=replica)
+                    self._put(found, msgspec.structs.replace(made, engine=engine))
             case StopReplica():
                 entry = found.entries.get(command.replica_id)
                 if entry is None:
                     found.never.add(command.replica_id)
                     return CommandResult(command_id=request.command_id, accepted=True, unknown=True)
                 if entry.replica is not None and entry.replica.state is not S.EXITED:
+                    keeps = command.keep_warm and entry.replica.state is S.SERVING
                     stopping = msgspec.structs.replace(entry.replica, state=S.STOPPING)
-                    self._put(found, msgspec.structs.replace(entry, replica=stopping))
+                    self._put(found, msgspec.structs.replace(entry, replica=stopping, keep_warm=keeps))
             case ForgetReplica():
                 if command.replica_id in found.entries:
                     self._put(found, Entry(host=found.capacity.host, replica_id=command.replica_id))
+            case EvictSleeping():
+                if found.sleepers.end(command.engine_ids):
+                    found.touch()
             case VerifyArtifact():
                 found.artifacts[command.version_uid] = verdict(command, self.script, found.touch())
         return CommandResult(command_id=request.command_id, accepted=True)
@@ -247,3 +253,14 @@ class FakeDriver:
         self._script_changed_at = path.stat().st_mtime
         with contextlib.suppress(msgspec.DecodeError):  # half written: it is read again when it changes
             self.script = msgspec.json.decode(path.read_bytes(), type=Script)
+
+
+def _is_lost(found: Machine, request: CommandRequest) -> bool:
+    """True when what the command did is not so any more."""
+    match request.command:
+        case StopReplica():
+            return request.command.replica_id not in found.entries
+        case EvictSleeping():
+            return any(engine_id in found.sleepers.by_id for engine_id in request.command.engine_ids)
+        case _:
+            return False

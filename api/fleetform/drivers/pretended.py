@@ -23,9 +23,11 @@ from fleetform.domain.protocol import (
     HostReplica,
     HostReplicaState,
     HostReport,
+    SleepingEngine,
     VerifyArtifact,
 )
 from fleetform.domain.replica import FailureReason, Unix
+from fleetform.drivers.sleepers import Sleepers
 from fleetform.gateway.snapshot import RoutingSnapshot
 
 S = HostReplicaState
@@ -72,13 +74,18 @@ class Script(Record, frozen=True, kw_only=True):
 
 
 class Entry(Record, frozen=True, kw_only=True):
-    """One line of the journal: a replica as it is now on a host, or forgotten. model_version decides what may go wrong with it."""
+    """One line of the journal: a replica as it is now on a host, or forgotten. model_version decides what may go wrong with it.
+
+    engine: what its engine is, asleep. keep_warm: it falls asleep when it is stopped.
+    """
 
     host: str
     replica_id: str
     model_version: str = ""
     replica: HostReplica | None = None
     waited: int = 0
+    engine: SleepingEngine | None = None
+    keep_warm: bool = False
 
 
 def default_hosts() -> tuple[HostCapacity, ...]:
@@ -163,6 +170,7 @@ class Machine:
         self.entries: dict[str, Entry] = {}
         self.forgotten: dict[str, int] = {}
         self.never: set[str] = set()
+        self.sleepers = Sleepers()
         self.busy: set[str] = set()
         self.artifacts: dict[str, ArtifactReport] = {}
         self.results: dict[str, CommandResult] = {}
@@ -192,6 +200,10 @@ class Machine:
         if entry.replica is None:
             self.forgotten[entry.replica_id] = seq
             return
+        if entry.keep_warm and entry.engine is not None and entry.replica.state is S.EXITED and entry.replica.failure is None:
+            self.sleepers.put(entry.engine, seq)
+            entry = msgspec.structs.replace(entry, keep_warm=False)
+            assert entry.replica is not None
         replica = msgspec.structs.replace(entry.replica, seq=seq)
         self.entries[entry.replica_id] = msgspec.structs.replace(entry, replica=replica)
         if replica.state in BUSY:
@@ -219,6 +231,7 @@ class Machine:
             removed=tuple(replica_id for replica_id, seq in self.forgotten.items() if seq > since) if since else (),
             artifacts=tuple(report for report in self.artifacts.values() if report.seq > since),
             gateway=gateway if self.is_gateway else None,
+            sleeping=self.sleepers.shown(),
         )
 
 

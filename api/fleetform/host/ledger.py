@@ -102,7 +102,8 @@ async def discover(
     """The ledger of this machine; cpu_millis and memory_mib override what it has.
 
     warm_pool_mib: memory for engines that sleep, None: a quarter of the machine's; none without a device. It is not offered, unless
-    memory_mib says what is. idle: device UUID → idle free memory known from before, while engines of ours hold some of it now. SetupError for MIG.
+    memory_mib says what is. idle: device UUID → idle free memory known from before, while engines of ours hold some of it now.
+    SetupError for MIG.
     """
     nvidia_smi = shutil.which("nvidia-smi")
     devices: tuple[Device, ...] = ()

@@ -16,6 +16,7 @@ count.py      how many replicas it asks for: the decision, within the bounds
 scale.py      what is missing and what is too much
 wear.py       which replicas are replaced though they serve
 swap.py       old replicas make room for new ones
+warmth.py     whose engine may sleep on its host, and which are not wanted any more
 placing.py    new replicas: quota, and the reservation with everything decided
 placement.py  which host and which devices: filters and ranks
 commands.py   what is sent to hosts and written to rows

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from fleetform.domain.protocol import ForgetReplica, HostReplicaState, StartReplica, StopReplica
 from fleetform.domain.replica import Replica, ReplicaPhase
-from fleetform.planner import report
+from fleetform.planner import report, warmth
 from fleetform.planner.draft import Draft
 from fleetform.planner.lifecycle import RUNNING, is_shut
 from fleetform.planner.model import Action, Book, Bury, Drop, Forget, Move, PublishRoute, Release, RemoveRoute, SeenReplica, Start, Stop
@@ -23,6 +23,7 @@ def commanded(draft: Draft) -> tuple[Draft, tuple[Action, ...]]:
     actions += _routing(draft)
     for replica in draft.replicas:
         actions += _sends(draft, draft.item(replica.replica_id), replica)
+    actions += warmth.evictions(draft)
     return draft, tuple(actions)
 
 
@@ -52,6 +53,11 @@ def _is_over(draft: Draft, item: SeenReplica, replica: Replica) -> bool:
     return not wanted or follows or not failing
 
 
+def _is_nothing_left(draft: Draft) -> bool:
+    """True when no replica of the endpoint needs its row any more, and no engine of it sleeps anywhere."""
+    return not draft.observed.sleepers and all(_is_over(draft, draft.item(r.replica_id), r) for r in draft.replicas)
+
+
 def _has_ended(item: SeenReplica) -> bool:
     return item.reachable and (item.seen is None or item.seen.state is HostReplicaState.EXITED)
 
@@ -75,7 +81,7 @@ def _routing(draft: Draft) -> Iterator[Action]:
     if draft.desired.deleting and all(replica.phase in (P.STOPPED, P.FAILED) for replica in draft.replicas):
         if published is not None and published.route is not None:
             yield RemoveRoute(key=published.route.key)
-        elif published is None and all(_is_over(draft, draft.item(r.replica_id), r) for r in draft.replicas):
+        elif published is None and _is_nothing_left(draft):
             yield Bury()
         return
     route = report.route_of(draft)
@@ -94,7 +100,8 @@ def _sends(draft: Draft, item: SeenReplica, replica: Replica) -> Iterator[Action
             yield Start(host=host, command_id=f"start-{replica.replica_id}", command=start)
     elif replica.phase in (P.DRAINING, P.FAILED) and _is_to_stop(draft, item, replica) and _may_stop(draft, replica):
         drain_s = max(DRAIN_FLOOR_S, draft.desired.effective.request_timeout_s) if replica.ready_at else 0
-        command = StopReplica(replica_id=replica.replica_id, drain_timeout_s=drain_s)
+        keeps = warmth.is_kept(draft, replica)
+        command = StopReplica(replica_id=replica.replica_id, drain_timeout_s=drain_s, keep_warm=keeps)
         yield Stop(host=host, command_id=f"stop-{replica.replica_id}", command=command)
     elif state is HostReplicaState.EXITED and _is_over(draft, item, replica):
         command_id = f"forget-{replica.replica_id}"
@@ -138,4 +145,5 @@ def _start(draft: Draft, replica: Replica) -> StartReplica | None:
         members=replica.members,
         start_timeout_s=draft.start_limit_s(replica.track),
         request_timeout_s=draft.desired.effective.request_timeout_s,
+        endpoint_uid=draft.desired.uid,
     )

@@ -10,7 +10,16 @@ from fleetform.domain.events import NewEvent
 from fleetform.domain.load import Windows
 from fleetform.domain.machine import Capacity, Reservation, Shape
 from fleetform.domain.model import Manifest
-from fleetform.domain.protocol import ArtifactReport, ForgetReplica, HostReplica, StartReplica, StopReplica, VerifyArtifact
+from fleetform.domain.protocol import (
+    ArtifactReport,
+    EvictSleeping,
+    ForgetReplica,
+    HostReplica,
+    SleepingEngine,
+    StartReplica,
+    StopReplica,
+    VerifyArtifact,
+)
 from fleetform.domain.replica import Replica
 from fleetform.domain.rollout import Rollout, RolloutState, StartTimes
 from fleetform.domain.scaling import ScalingDecision
@@ -33,6 +42,14 @@ class SeenReplica(Record, frozen=True, kw_only=True):
     away_since: datetime | None = None
 
 
+class SeenSleeper(Record, frozen=True, kw_only=True):
+    """An engine of the endpoint that sleeps on host, as that said last. reachable: it answers."""
+
+    host: str
+    engine: SleepingEngine
+    reachable: bool = True
+
+
 class Published(Record, frozen=True, kw_only=True):
     """What the gateways were told last. route None: removed. acked: in force in every live proxy. rejected: the proxy's words."""
 
@@ -50,7 +67,7 @@ class Observed(Record, frozen=True, kw_only=True):
     capacity None: not looked at; a plan that needs it says so and places nothing.
     scaling: the recorded decision about the replica count. decision: a newer one of the autoscaler that is not recorded yet.
     windows: how the tracks have done since the current step of a rollout began; None: not known.
-    start_times: track id → how long its starts took, of those that are known.
+    start_times: track id → how long its starts took, of those that are known. sleepers: its engines that sleep.
     """
 
     status: EndpointStatus
@@ -67,6 +84,7 @@ class Observed(Record, frozen=True, kw_only=True):
     decision: ScalingDecision | None = None
     windows: Windows | None = None
     start_times: dict[str, StartTimes] = {}
+    sleepers: tuple[SeenSleeper, ...] = ()
 
 
 class Reserve(Record, frozen=True, kw_only=True, tag="reserve"):
@@ -94,6 +112,12 @@ class Forget(Record, frozen=True, kw_only=True, tag="forget"):
     host: str
     command_id: str
     command: ForgetReplica
+
+
+class Evict(Record, frozen=True, kw_only=True, tag="evict"):
+    host: str
+    command_id: str
+    command: EvictSleeping
 
 
 class Verify(Record, frozen=True, kw_only=True, tag="verify"):
@@ -139,7 +163,7 @@ class Bury(Record, frozen=True, kw_only=True, tag="bury"):
     """Turn the endpoint into a tombstone: nothing of it is left but its row and its events."""
 
 
-Action = Reserve | Start | Stop | Forget | Move | Release | Drop | Book | PublishRoute | RemoveRoute | Bury
+Action = Reserve | Start | Stop | Forget | Evict | Move | Release | Drop | Book | PublishRoute | RemoveRoute | Bury
 
 
 class BlockReason(StrEnum):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from fleetform.domain.base import Record
-from fleetform.domain.machine import Capacity, Device, HostCapacity, Reservation, Shape
+from fleetform.domain.machine import Asleep, Capacity, Device, HostCapacity, Reservation, Shape
 from fleetform.domain.replica import Member
 from fleetform.planner.model import Blocked, BlockReason
 
@@ -16,7 +16,7 @@ MIB = 1024 * 1024
 
 
 class Room(Record, frozen=True, kw_only=True):
-    """What is left of one host. neighbours: replicas on it, of this endpoint alone."""
+    """What is left of one host. neighbours: replicas on it, of this endpoint alone. asleep: devices on which engines sleep, anybody's."""
 
     host: str
     cpu_millis: int
@@ -24,6 +24,7 @@ class Room(Record, frozen=True, kw_only=True):
     devices: tuple[Device, ...]
     reachable: bool
     neighbours: int = 0
+    asleep: frozenset[str] = frozenset()
 
 
 def rooms(capacity: Capacity, own: frozenset[str]) -> tuple[Room, ...]:
@@ -31,10 +32,11 @@ def rooms(capacity: Capacity, own: frozenset[str]) -> tuple[Room, ...]:
     by_host: dict[str, list[Reservation]] = {}
     for reservation in capacity.reservations:
         by_host.setdefault(reservation.host, []).append(reservation)
-    return tuple(_room(host, by_host.get(host.host, []), own) for host in sorted(capacity.hosts, key=lambda h: h.host))
+    asleep = frozenset(device for sleeper in capacity.asleep for device in sleeper.devices)
+    return tuple(_room(host, by_host.get(host.host, []), own, asleep) for host in sorted(capacity.hosts, key=lambda h: h.host))
 
 
-def _room(host: HostCapacity, reservations: list[Reservation], own: frozenset[str]) -> Room:
+def _room(host: HostCapacity, reservations: list[Reservation], own: frozenset[str], asleep: frozenset[str] = frozenset()) -> Room:
     taken = {device for reservation in reservations for device in reservation.devices}
     return Room(
         host=host.host,
@@ -43,16 +45,28 @@ def _room(host: HostCapacity, reservations: list[Reservation], own: frozenset[st
         devices=tuple(device for device in host.devices if device.uuid not in taken),
         reachable=host.reachable,
         neighbours=sum(1 for r in reservations if r.replica_id in own),
+        asleep=asleep,
     )
 
 
-def place(free: tuple[Room, ...], shape: Shape) -> Member | None:
-    """Host and devices for one replica of shape, or None when no host has room now."""
+def place(free: tuple[Room, ...], shape: Shape, asleep: tuple[Asleep, ...] = ()) -> Member | None:
+    """Host and devices for one replica of shape, or None when no host has room now.
+
+    asleep: engines that it could wake. Where the very devices of one are free it goes there, before anything else is looked at.
+    """
     feasible = [room for room in free if all(holds(room, shape) for holds in FILTERS)]
     if not feasible:
         return None
-    best = min(feasible, key=lambda room: tuple(rank(room, shape) for rank in RANKS))
-    return Member(host=best.host, devices=tuple(d.uuid for d in fitting_devices(best, shape)[: shape.accelerator_count]))
+    best = min(feasible, key=lambda room: (not wakes(room, shape, asleep), *(rank(room, shape) for rank in RANKS)))
+    devices = tuple(device.uuid for device in fitting_devices(best, shape)[: shape.accelerator_count])
+    return Member(host=best.host, devices=wakes(best, shape, asleep) or devices)
+
+
+def wakes(room: Room, shape: Shape, asleep: tuple[Asleep, ...]) -> tuple[str, ...]:
+    """The devices of an engine of asleep that a replica of shape would wake in room; none where there is no such engine."""
+    fitting = {device.uuid for device in fitting_devices(room, shape)}
+    here = [s.devices for s in asleep if s.host == room.host and len(s.devices) == shape.accelerator_count and fitting >= {*s.devices}]
+    return min(here, default=())
 
 
 def taken(free: tuple[Room, ...], member: Member, shape: Shape) -> tuple[Room, ...]:
@@ -108,7 +122,7 @@ RANKS: tuple[Callable[[Room, Shape], int | str], ...] = (fewest_neighbours, fewe
 
 
 def fitting_devices(room: Room, shape: Shape) -> list[Device]:
-    """Devices of the wanted kind and memory, in the order of their indices. A part of a device (MIG) never fits."""
+    """Devices of the wanted kind and memory in the order of their indices, those on which nobody sleeps first. A part (MIG) never fits."""
     return sorted(
         (
             device
@@ -118,7 +132,7 @@ def fitting_devices(room: Room, shape: Shape) -> list[Device]:
             and device.parent is None
             and device.memory_mib >= shape.accelerator_memory_mib
         ),
-        key=lambda device: (device.index, device.uuid),
+        key=lambda device: (device.uuid in room.asleep, device.index, device.uuid),
     )
 
 

@@ -29,7 +29,8 @@ def placed(draft: Draft, wanted: list[str]) -> tuple[Draft, bool]:
         member = None
         if refusal is None:
             fits = placement.fits_ever(capacity, track.shape, track.manifest.size_bytes)
-            member = placement.place(free, track.shape) if fits else None
+            asleep = tuple(s for s in capacity.asleep if (s.endpoint_uid, s.track_id) == (draft.desired.uid, track_id))
+            member = placement.place(free, track.shape, asleep) if fits else None
             if member is None:
                 refusal = placement.why_not(capacity, track.shape, track.manifest.size_bytes, track.instance_type)
         if member is None:

@@ -21,7 +21,7 @@ from fleetform.domain.desired import Desired, VersionFacts
 from fleetform.domain.endpoint import Rejected
 from fleetform.domain.replica import Replica, ReplicaPhase, moved
 from fleetform.domain.rollout import RolloutPhase, RolloutState
-from fleetform.planner import commands, count, gate, history, phases, placing, report, rollout, scale, swap, tracks, wear
+from fleetform.planner import commands, count, gate, history, phases, placing, report, rollout, scale, swap, tracks, warmth, wear
 from fleetform.planner.draft import Draft
 from fleetform.planner.lifecycle import LIVING, draining, followed, is_routed, is_serving
 from fleetform.planner.model import Blocked, BlockReason, Observed, Plan
@@ -187,7 +187,7 @@ def _resize(draft: Draft) -> Draft:
     draft = _drained(draft, wear.relieved(draft))
     widened = scale.widened(limits, wear.surging(draft))
     leaving = scale.surplus(widened, draft.replicas, draft.stoppable(), draft.busy())
-    draft = _drained(draft, scale.without_a_dip(leaving, state, draft.replicas, draft.asked))
+    draft = _drained(draft, scale.without_a_dip(leaving, state, draft.replicas, draft.asked), keep_warm=True)
     missing = scale.missing(limits, scale.living(draft.replicas))
     if not missing:
         return wear.recycled(draft)
@@ -224,6 +224,9 @@ def _held_back(draft: Draft, state: RolloutState, track: str) -> Blocked | None:
     return None
 
 
-def _drained(draft: Draft, leaving: list[Replica]) -> Draft:
+def _drained(draft: Draft, leaving: list[Replica], *, keep_warm: bool = False) -> Draft:
+    """keep_warm: they leave because they are too many, so that those that are well may sleep on."""
+    kept = {replica.replica_id for replica in leaving if keep_warm and warmth.may_be_kept(draft, replica)}
     ids = {replica.replica_id for replica in leaving}
-    return draft.but(replicas=tuple(draining(r, draft.now) if r.replica_id in ids else r for r in draft.replicas))
+    left = (draining(r, draft.now) if r.replica_id in ids else r for r in draft.replicas)
+    return draft.but(replicas=tuple(msgspec.structs.replace(r, keep_warm=True) if r.replica_id in kept else r for r in left))

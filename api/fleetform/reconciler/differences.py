@@ -9,6 +9,7 @@ from fleetform.planner.model import (
     Book,
     Bury,
     Drop,
+    Evict,
     Forget,
     Move,
     Plan,
@@ -42,7 +43,7 @@ def changes_of(facts: EndpointFacts, made: Plan) -> Changes | None:
                 booked = action.replicas
             case Bury():
                 tombstone = True
-            case Start() | Stop() | Forget() | PublishRoute() | RemoveRoute():
+            case Start() | Stop() | Forget() | Evict() | PublishRoute() | RemoveRoute():
                 pass  # done, not written
     status = None if _same_status(facts.status, made.status) else made.status
     rollout = None if made.rollout == facts.rollout else made.rollout
@@ -74,7 +75,14 @@ def _started(facts: EndpointFacts, moved: list[Replica]) -> tuple[Started, ...]:
     found = []
     for replica in moved:
         item, version = before.get(replica.replica_id), facts.desired.versions.get(replica.model_version)
-        if replica.ready_at is None or item is None or item.replica.ready_at is not None or not item.holds or version is None:
+        if (
+            replica.ready_at is None
+            or _was_woken(replica)
+            or item is None
+            or item.replica.ready_at is not None
+            or not item.holds
+            or version is None
+        ):
             continue
         seconds = (replica.ready_at - replica.created_at).total_seconds()
         found.append(
@@ -83,6 +91,11 @@ def _started(facts: EndpointFacts, moved: list[Replica]) -> tuple[Started, ...]:
             )
         )
     return tuple(found)
+
+
+def _was_woken(replica: Replica) -> bool:
+    """True when a sleeping engine was woken for it, or should have been: that tells nothing of what a start takes."""
+    return any(phase.name == "wake" for phase in replica.phases)
 
 
 def _same_status(a: EndpointStatus, b: EndpointStatus) -> bool:

@@ -11,7 +11,7 @@ import structlog
 
 from fleetform.domain.conditions import ConditionType, Reason, with_condition
 from fleetform.domain.events import NewEvent
-from fleetform.domain.protocol import ForgetReplica, HostReplicaState
+from fleetform.domain.protocol import EvictSleeping, ForgetReplica, HostReplicaState
 from fleetform.drivers.base import Members, Pending, Refused
 from fleetform.errors import AppError, NotLeader, TemporaryError
 from fleetform.planner import plan
@@ -20,6 +20,7 @@ from fleetform.planner.model import (
     Book,
     Bury,
     Drop,
+    Evict,
     Forget,
     Move,
     Plan,
@@ -117,7 +118,11 @@ class EndpointLoop:
             return made
         found = await fleet.capacity(facts.desired.project, facts.desired.effective.instance_type)
         seen = tuple(msgspec.structs.replace(host, reachable=self._sight.is_reachable(host.host)) for host in found.hosts)
-        return plan(facts.desired, msgspec.structs.replace(observed, capacity=msgspec.structs.replace(found, hosts=seen)), now)
+        return plan(
+            facts.desired,
+            msgspec.structs.replace(observed, capacity=msgspec.structs.replace(found, hosts=seen, asleep=self._sight.asleep())),
+            now,
+        )
 
     async def _granted(self, made: Plan) -> tuple[Plan, float | None]:
         """The plan with the members that the driver grants; reservations that are pending are left out, and when to ask again."""
@@ -179,7 +184,7 @@ class EndpointLoop:
                     step(Step.RELEASE_BEFORE)
                     await self._deps.driver.release(action.replica_id)
                     step(Step.RELEASED)
-                case Start() | Stop() | Forget():
+                case Start() | Stop() | Forget() | Evict():
                     try:
                         await self._sender.send(action.host, action.command_id, action.command)
                     except NotLeader:
@@ -204,7 +209,11 @@ class EndpointLoop:
         await recording.record(facts, Changes(status=status, events=(event,)), SHARD, self._epoch, now)
 
     async def tidy(self) -> None:
-        """Let hosts forget what has ended and has no row; what runs without a row is told in the log, and left alone."""
+        """Let hosts forget what has ended and has no row, and end what sleeps for an endpoint that is gone.
+
+        What runs without a row is told in the log, and left alone.
+        """
+        await self._end_strangers()
         for name, host in tuple(self._sight.hosts.items()):
             ids = [replica_id for replica_id in host.replicas if replica_id not in self.owners]
             known = await fleet.known_replicas(ids) if ids and host.reachable else set(ids)
@@ -216,6 +225,15 @@ class EndpointLoop:
                     await self._sender.send(name, f"forget-{replica_id}", ForgetReplica(replica_id=replica_id))
                 else:
                     log.warning("unknown_replica", host=name, replica=replica_id, state=seen.state)
+
+    async def _end_strangers(self) -> None:
+        sleeping = {name: host.sleeping for name, host in self._sight.hosts.items() if host.reachable and host.sleeping}
+        living = set(await fleet.living_endpoints()) if sleeping else set()
+        for name, engines in sleeping.items():
+            lost = [engine for engine in engines if engine.endpoint_uid not in living]
+            if lost:
+                command = EvictSleeping(engine_ids=tuple(engine.engine_id for engine in lost))
+                await self._sender.send(name, f"evict-{self._deps.new_id()}", command)
 
     def _has_ended(self, action: Action) -> bool:
         """True when what was to be stopped turned out to be over."""

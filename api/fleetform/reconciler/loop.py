@@ -105,7 +105,7 @@ class Term:
         self._deps = deps
         self._claim = claim
         self.queue = WorkQueue(deps.now)
-        self.sight = Sight(self._replica_changed, self._version_changed)
+        self.sight = Sight(self._replica_changed, self._version_changed, self._look_again)
         self.publisher = Publisher(deps.driver, claim.epoch, self._routes_changed)
         self.scaler = Scaler(deps, self.sight, self._look_again, self._measured)
         self.wearing = Wearing(self.scaler.loads, deps.now, self._look_again)
@@ -205,7 +205,7 @@ class Term:
             self.queue.hint(f"{ENDPOINT} {uid}")
 
     def _look_again(self, uid: str) -> None:
-        """The load says that an endpoint's count should change, or that a replica of it is worn."""
+        """The load says that an endpoint's count should change, a replica of it is worn, or other engines of it sleep."""
         self.queue.hint(f"{ENDPOINT} {uid}")
 
     def _measured(self) -> None:

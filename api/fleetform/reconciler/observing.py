@@ -53,6 +53,7 @@ class Observer:
                 )
                 for item in facts.replicas
             ),
+            sleepers=self._sight.sleepers_of(desired.uid),
             published=self._publisher.published(f"{desired.project}/{desired.name}", desired.project, desired.name),
         )
 

@@ -7,6 +7,7 @@ from fleetform.domain.protocol import (
     Command,
     CommandRequest,
     CommandResult,
+    EvictSleeping,
     ForgetReplica,
     HostReplica,
     HostReplicaState,
@@ -69,5 +70,7 @@ def _steps_of(command: Command) -> tuple[Step, Step]:
             return Step.STOP_BEFORE, Step.STOP_SENT
         case ForgetReplica():
             return Step.FORGET_BEFORE, Step.FORGET_SENT
+        case EvictSleeping():
+            return Step.EVICT_SENDING, Step.EVICT_SENT
         case VerifyArtifact() | Prefetch():
             return Step.VERIFY_BEFORE, Step.VERIFY_SENT

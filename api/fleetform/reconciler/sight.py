@@ -6,8 +6,9 @@ from datetime import datetime
 
 import msgspec
 
-from fleetform.domain.machine import HostCapacity
-from fleetform.domain.protocol import ArtifactReport, GatewayReport, HostReplica, HostReplicaState, HostReport
+from fleetform.domain.machine import Asleep, HostCapacity
+from fleetform.domain.protocol import ArtifactReport, GatewayReport, HostReplica, HostReplicaState, HostReport, SleepingEngine
+from fleetform.planner.model import SeenSleeper
 
 
 class HostSight:
@@ -28,15 +29,22 @@ class HostSight:
         self.artifacts: dict[str, ArtifactReport] = {}
         self.gateway: GatewayReport | None = None
         self.noted: set[str] = set()
+        self.sleeping: tuple[SleepingEngine, ...] = ()
 
 
 class Sight:
-    """All hosts. changed_replica, changed_version: called with each id of which a host says something new."""
+    """All hosts. changed_replica, changed_version: called with each id of which a host says something new.
 
-    def __init__(self, changed_replica: Callable[[str], None], changed_version: Callable[[str], None]) -> None:
+    changed_sleep: called with the uid of each endpoint of which other engines sleep now.
+    """
+
+    def __init__(
+        self, changed_replica: Callable[[str], None], changed_version: Callable[[str], None], changed_sleep: Callable[[str], None]
+    ) -> None:
         self.hosts: dict[str, HostSight] = {}
         self._changed_replica = changed_replica
         self._changed_version = changed_version
+        self._changed_sleep = changed_sleep
         self._everybody_asked = asyncio.Event()
         self._unasked: set[str] = set()
 
@@ -74,6 +82,10 @@ class Sight:
             self._changed_replica(replica_id)
         for version_uid in artifacts:
             self._changed_version(version_uid)
+        before, host.sleeping = set(host.sleeping), report.sleeping
+        now = set(report.sleeping)
+        for uid in sorted({engine.endpoint_uid for engine in (now if back else now ^ before)}):
+            self._changed_sleep(uid)
         self._answered(name)
         return back
 
@@ -114,6 +126,23 @@ class Sight:
         """What the host says of a replica; None when it does not know it."""
         host = self.hosts.get(name)
         return None if host is None else host.replicas.get(replica_id)
+
+    def sleepers_of(self, uid: str) -> tuple[SeenSleeper, ...]:
+        """The engines of one endpoint that sleep, as their hosts said last."""
+        return tuple(
+            SeenSleeper(host=name, engine=engine, reachable=host.reachable)
+            for name, host in sorted(self.hosts.items())
+            for engine in host.sleeping
+            if engine.endpoint_uid == uid
+        )
+
+    def asleep(self) -> tuple[Asleep, ...]:
+        """All engines that sleep, as far as a new replica's place depends on them."""
+        return tuple(
+            Asleep(host=name, endpoint_uid=engine.endpoint_uid, track_id=engine.track_id, devices=engine.devices)
+            for name, host in sorted(self.hosts.items())
+            for engine in host.sleeping
+        )
 
     def artifact(self, version_uid: str) -> ArtifactReport | None:
         """What some reachable host says of a model version's artifact."""

@@ -8,6 +8,7 @@ must find room in the rest, which an engine itself exceeds a little.
 from collections.abc import Mapping
 
 from fleetform.domain.rollout import Track
+from fleetform.host.engines import adapter_for
 
 UTILIZATION = 0.92
 """What vLLM takes of a device unless it is told otherwise (config/cache.py)."""
@@ -23,7 +24,7 @@ def by_default(total_mib: int) -> int:
 def beside(track: Track, total_mib: int) -> int:
     """MiB that may stay on a device of total_mib when an engine of track is started there; 0 where nobody knows what it takes."""
     args: Mapping[str, str] = track.engine_args
-    if track.command is not None or "kv_cache_memory_bytes" in args:
+    if not adapter_for(track).sleeps or "kv_cache_memory_bytes" in args:
         return 0
     return _rest(total_mib, float(args.get("gpu_memory_utilization", UTILIZATION)))
 

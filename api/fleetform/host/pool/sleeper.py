@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 
 class Sleeper(Record, frozen=True, kw_only=True):
-    """engine_id: the replica that launched it, under whose id it has its directories, its socket and its log. start: the last one it served.
+    """engine_id: the replica that launched it, under whose id it has its directories, its socket and its log. start: what it served last.
 
     nonce: of its launch, which it answers to. memory_mib: of the host. residue_mib: device → what it keeps there. ending: it is being
     ended, and never woken again.
@@ -57,7 +57,7 @@ class Sleeper(Record, frozen=True, kw_only=True):
             endpoint_uid=self.start.endpoint_uid,
             track_id=self.start.track.track_id,
             model_version=self.start.track.model_version,
-            devices=tuple(sorted(self.residue_mib)),
+            devices=tuple(device for member in self.start.members for device in member.devices),
             since=self.since,
             memory_mib=self.memory_mib,
         )

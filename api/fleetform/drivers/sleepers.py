@@ -1,0 +1,48 @@
+"""Engines that sleep on a pretended host. They are lost with the server: what remembers is the journal of replicas alone."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import msgspec
+
+from fleetform.domain.protocol import SleepingEngine, StartReplica
+
+MEMORY_MIB = 1024
+
+
+class Sleepers:
+    """By engine id."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[str, SleepingEngine] = {}
+
+    def engine_of(self, start: StartReplica) -> SleepingEngine:
+        """What the engine of start would be, asleep: one that it wakes, which sleeps no longer, or one that it launches."""
+        made = SleepingEngine(
+            engine_id=start.replica_id,
+            project=start.project,
+            endpoint=start.endpoint,
+            endpoint_uid=start.endpoint_uid,
+            track_id=start.track.track_id,
+            model_version=start.track.model_version,
+            devices=tuple(device for member in start.members for device in member.devices),
+            since=datetime.fromtimestamp(0, UTC),
+            memory_mib=MEMORY_MIB,
+        )
+        for engine_id, asleep in self.by_id.items():
+            if asleep == msgspec.structs.replace(made, engine_id=engine_id, since=asleep.since):
+                return self.by_id.pop(engine_id)
+        return made
+
+    def put(self, engine: SleepingEngine, seq: int) -> None:
+        """It falls asleep now; seq stands for the time, which no host here has. One without a device, or of nobody, does not."""
+        if engine.devices and engine.endpoint_uid:
+            self.by_id[engine.engine_id] = msgspec.structs.replace(engine, since=datetime.fromtimestamp(seq, UTC))
+
+    def end(self, engine_ids: Iterable[str]) -> bool:
+        """End these; True when one of them slept."""
+        return bool([self.by_id.pop(engine_id) for engine_id in engine_ids if engine_id in self.by_id])
+
+    def shown(self) -> tuple[SleepingEngine, ...]:
+        """As the report shows them."""
+        return tuple(engine for _, engine in sorted(self.by_id.items()))
