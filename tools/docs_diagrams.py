@@ -96,13 +96,15 @@ def scaling_reasons() -> str:
 
 def start_phases() -> str:
     """The phases of a start in their order."""
-    names = list(START_PHASES)
+    names = [name for name in START_PHASES if name != "wake"]
     at, after = names.index("fork"), names.index("launch") + 1
     before, behind = names[:at], names[after:]
     arrows = [f'    {_node(a)} --> {_node(b)}["{b}"]' for chain in (before, behind) for a, b in itertools.pairwise(chain)]
     ways = [f'    {_node(before[-1])} --> {_node(way)}["{way}"] --> {_node(behind[0])}["{behind[0]}"]' for way in names[at:after]]
     plain = f'    {_node("fork")} -.->|"no zygote"| {_node("launch")}'
-    drawn = _mermaid("flowchart LR", [f'    {_node(before[0])}["{before[0]}"]', *arrows, *ways, plain])
+    woken = f'    {_node("place")} --> {_node("wake")}["wake"] --> {_node("canary")}["canary"]'
+    not_woken = f'    {_node("wake")} -.->|"it does not wake"| {_node("fetch")}'
+    drawn = _mermaid("flowchart LR", [f'    {_node(before[0])}["{before[0]}"]', *arrows, *ways, plain, woken, not_woken])
     return drawn + "\n" + _table(("phase", "what happens"), [(f"`{name}`", what) for name, what in START_PHASES.items()])
 
 

@@ -48,7 +48,7 @@ ENDPOINT = RecordedEndpoint(
 QUOTA = QuotaUse(project="acme", instance_type="tiny", limit=1, used=1, reserved=1)
 HELD = Reservation(replica_id="r1", host="host-1", cpu_millis=10, memory_mib=64, devices=("GPU-1",))
 ROWS = Rows(endpoints=(ENDPOINT,), hosts=(HOST,), reservations=(HELD,), quotas=(QUOTA,))
-RECORD = HostRecord(replica_id="r1", state=S.SERVING, devices=("GPU-1",), alive=True)
+RECORD = HostRecord(replica_id="r1", engine_id="r1", state=S.SERVING, devices=("GPU-1",), alive=True)
 TARGET = Target(replica_id="r1", address=Unix(path="/run/r1.sock"))
 MACHINE = Machine(
     host="host-1",
@@ -97,11 +97,19 @@ def test_what_cannot_be_seen_from_here_is_not_called_sound() -> None:
     [
         (machine(sessions=(*MACHINE.sessions, Session(replica_id="r1", session_id=20, pids=(20,)))), ("r1",)),
         (machine(records=(RECORD, msgspec.structs.replace(RECORD, replica_id="r2", state=S.STARTING))), ("r1", "r2", "r2")),
+        (machine(asleep=frozenset({"r1"})), ("r1", "r1")),
     ],
 )
 def test_i1_two_groups_of_one_replica_and_two_replicas_of_one_device(seen: Machine, ids: tuple[str, ...]) -> None:
     found = broken(machine=seen)
     assert found["I1"] + found.get("I2", ()) == ids
+
+
+def test_i2_an_engine_that_sleeps_has_a_record() -> None:
+    asleep = Session(replica_id="r0", session_id=20, pids=(20,))
+    found = machine(sessions=(*MACHINE.sessions, asleep), asleep=frozenset({"r0"}))
+    assert broken(machine=found) == {}
+    assert broken(machine=msgspec.structs.replace(found, asleep=frozenset()))["I2"] == ("r0",)
 
 
 @pytest.mark.parametrize(

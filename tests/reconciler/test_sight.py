@@ -12,7 +12,7 @@ S = HostReplicaState
 class Watcher:
     def __init__(self) -> None:
         self.replicas: list[str] = []
-        self.sight = Sight(self.replicas.append, lambda uid: None)
+        self.sight = Sight(self.replicas.append, lambda uid: None, lambda uid: None)
 
     def merge(self, *replicas: HostReplica, full: bool = False, removed: tuple[str, ...] = ()) -> list[str]:
         """Take a report in; the replicas that were told of."""

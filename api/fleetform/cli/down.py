@@ -2,16 +2,20 @@
 
 import shutil
 from collections.abc import Callable
+from typing import NamedTuple
 
 import click
 import httpx2
 
 from fleetform import settings
 from fleetform.cli import preflight, programs, supervision
+from fleetform.domain.replica import Address
 from fleetform.errors import SetupError
 from fleetform.gateway.bootstrap import hot_restart_memory
 from fleetform.host import processes, record
 from fleetform.host.layout import Layout
+from fleetform.host.pool import sleeper
+from fleetform.host.processes import Identity
 from fleetform.settings import Settings
 
 WORKER_BACK_S = 45.0
@@ -60,15 +64,30 @@ def stop_engines(ours: Settings) -> None:
         _within(ENGINES_STOP_S, lambda: not living_engines(ours))
     layout = Layout(ours)
     for engine in living_engines(ours):
-        assert engine.identity is not None
-        processes.end_group(engine.identity, layout.work(engine.replica_id), ENGINE_GRACE_S)
+        processes.end_group(engine.leader, layout.work(engine.engine_id), ENGINE_GRACE_S)
 
 
-def living_engines(ours: Settings) -> list[record.ReplicaRecord]:
-    """The records of engines of which a process still lives."""
+class Living(NamedTuple):
+    """An engine that runs, or sleeps. name: for people. engine_id: under which it has its paths."""
+
+    name: str
+    engine_id: str
+    leader: Identity
+    address: Address | None
+
+
+def living_engines(ours: Settings) -> list[Living]:
+    """Engines of which a process still lives, those that sleep last."""
     layout = Layout(ours)
-    started = [(found, found.identity) for found in record.load_all(layout) if found.identity is not None]
-    return [found for found, leader in started if processes.group(leader, layout.work(found.replica_id)).ours]
+    asleep = {found.engine_id: found for found in sleeper.load_all(layout)}
+    found = [
+        Living(f"engine {one.start.project}/{one.start.endpoint} {one.replica_id}", one.engine_id, one.identity, one.address)
+        for one in record.load_all(layout)
+        if one.identity is not None and one.engine_id not in asleep
+    ]
+    for engine_id, one in asleep.items():
+        found.append(Living(f"asleep {one.start.project}/{one.start.endpoint} {engine_id}", engine_id, one.identity, one.address))
+    return [engine for engine in found if processes.group(engine.leader, layout.work(engine.engine_id)).ours]
 
 
 def _within(timeout_s: float, holds: Callable[[], bool]) -> bool:

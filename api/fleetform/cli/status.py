@@ -87,8 +87,7 @@ def programs_of(ours: Settings) -> tuple[Program, ...]:
     found = [_program("supervisor", supervision.supervisor(ours), "")]
     found += [_program(name, running.get(name), places.get(name, "")) for name in wanted]
     for engine in living_engines(ours):
-        name = f"engine {engine.start.project}/{engine.start.endpoint} {engine.replica_id}"
-        found.append(_program(name, engine.identity, getattr(engine.address, "path", "") or ""))
+        found.append(_program(engine.name, engine.leader, getattr(engine.address, "path", "") or ""))
     return tuple(found)
 
 

@@ -29,6 +29,7 @@ from fleetform.domain.protocol import (
 from fleetform.domain.replica import FailureReason, Member
 from fleetform.drivers.base import Grant, Members, Refused
 from fleetform.drivers.pretended import Entry, Fault, Journal, Machine, Script, default_hosts, exited, next_step, verdict
+from fleetform.drivers.sleepers import WOKEN
 from fleetform.errors import HostUnreachable, NotLeader
 from fleetform.gateway import snapshot as snapshots
 from fleetform.gateway.snapshot import Applied, PublishResult, RoutingSnapshot, SnapshotUpdate, TrackRoute
@@ -217,6 +218,8 @@ class FakeDriver:
                     replica = HostReplica(replica_id=command.replica_id, state=S.FETCHING, seq=0, members=command.members)
                     version = command.track.model_version
                     engine = found.sleepers.engine_of(command)
+                    if engine.engine_id != command.replica_id:
+                        replica = msgspec.structs.replace(replica, phases=(WOKEN,))
                     made = Entry(host=found.capacity.host, replica_id=command.replica_id, model_version=version, replica=replica)
                     self._put(found, msgspec.structs.replace(made, engine=engine))
             case StopReplica():

@@ -200,12 +200,11 @@ class Machine:
         if entry.replica is None:
             self.forgotten[entry.replica_id] = seq
             return
-        if entry.keep_warm and entry.engine is not None and entry.replica.state is S.EXITED and entry.replica.failure is None:
-            self.sleepers.put(entry.engine, seq)
-            entry = msgspec.structs.replace(entry, keep_warm=False)
-            assert entry.replica is not None
         replica = msgspec.structs.replace(entry.replica, seq=seq)
-        self.entries[entry.replica_id] = msgspec.structs.replace(entry, replica=replica)
+        falls_asleep = entry.keep_warm and replica.state is S.EXITED and replica.failure is None
+        if falls_asleep and entry.engine is not None:
+            self.sleepers.put(entry.engine, seq)
+        self.entries[entry.replica_id] = msgspec.structs.replace(entry, replica=replica, keep_warm=entry.keep_warm and not falls_asleep)
         if replica.state in BUSY:
             self.busy.add(entry.replica_id)
 

@@ -6,8 +6,12 @@ from datetime import UTC, datetime
 import msgspec
 
 from fleetform.domain.protocol import SleepingEngine, StartReplica
+from fleetform.domain.replica import Phase
 
 MEMORY_MIB = 1024
+_NO_TIME = datetime.fromtimestamp(0, UTC)
+WOKEN = Phase(name="wake", started_at=_NO_TIME, ended_at=_NO_TIME)
+"""The one phase of a start that wakes an engine, on a host where no time passes."""
 
 
 class Sleepers:
@@ -26,7 +30,7 @@ class Sleepers:
             track_id=start.track.track_id,
             model_version=start.track.model_version,
             devices=tuple(device for member in start.members for device in member.devices),
-            since=datetime.fromtimestamp(0, UTC),
+            since=_NO_TIME,
             memory_mib=MEMORY_MIB,
         )
         for engine_id, asleep in self.by_id.items():

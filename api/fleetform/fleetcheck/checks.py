@@ -1,6 +1,6 @@
 """The invariants, over facts that were read at about the same time. Pure.
 
-I1  at most one process group per replica, and one replica per device
+I1  at most one process group per replica, one replica per device, and no replica on an engine that sleeps
 I2  no engine without a record, no serving replica without a process
 I3  no quota and no host holds more than it has
 I4  every row can be read
@@ -57,6 +57,8 @@ def _once(_rows: Rows, machine: Machine) -> Iterator[Broken]:
             yield Broken(ids=(replica_id,), message=f"{number} process groups, of pids {', '.join(map(str, sorted(pids)))}")
     taken: dict[str, str] = {}
     for record in machine.records:
+        if record.state is S.SERVING and record.engine_id in machine.asleep:
+            yield Broken(ids=(record.replica_id, record.engine_id), message=f"{record.state} on an engine that sleeps by its record")
         for device in record.devices if record.state is not S.EXITED else ():
             if taken.setdefault(device, record.replica_id) != record.replica_id:
                 yield Broken(ids=(taken[device], record.replica_id), message=f"both run on device {device}")
@@ -67,6 +69,8 @@ def _recorded(rows: Rows, machine: Machine) -> Iterator[Broken]:
     for session in machine.sessions:
         pids = ", ".join(map(str, session.pids))
         record = records.get(session.replica_id)
+        if session.replica_id in machine.asleep:
+            continue
         if record is None:
             yield Broken(ids=(session.replica_id,), message=f"engine processes {pids} run without a record on this host")
         elif record.state is S.EXITED:

@@ -48,16 +48,20 @@ class Rows(Record, frozen=True, kw_only=True):
 
 
 class HostRecord(Record, frozen=True, kw_only=True):
-    """The host's record of one replica. alive: the process that it names runs."""
+    """The host's record of one replica. engine_id: the replica that launched its engine. alive: the process that it names runs."""
 
     replica_id: str
+    engine_id: str
     state: HostReplicaState
     devices: tuple[str, ...]
     alive: bool
 
 
 class Session(Record, frozen=True, kw_only=True):
-    """A session of processes that carry a replica's mark. replica_id: empty when the mark is of none that is known."""
+    """A session of processes that carry a replica's mark. replica_id: empty when the mark is of none that is known.
+
+    What a replica has woken is its own; what sleeps has the id of the replica that launched it.
+    """
 
     replica_id: str
     session_id: int
@@ -72,7 +76,7 @@ class LogLine(Record, frozen=True, kw_only=True):
 
 
 class Machine(Record, frozen=True, kw_only=True):
-    """One machine with a host worker. routes: the snapshot stored there.
+    """One machine with a host worker. routes: the snapshot stored there. asleep: ids of engines that sleep, by their records.
 
     envoy: cluster → addresses as Envoy has them; None: it does not answer. showing: as in `Rows`, places in log files.
     """
@@ -80,6 +84,7 @@ class Machine(Record, frozen=True, kw_only=True):
     host: str
     records: tuple[HostRecord, ...] = ()
     sessions: tuple[Session, ...] = ()
+    asleep: frozenset[str] = frozenset()
     routes: dict[str, EndpointRoute] = {}
     envoy: dict[str, frozenset[str]] | None = None
     access_log: tuple[LogLine, ...] = ()

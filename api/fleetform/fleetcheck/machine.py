@@ -4,8 +4,10 @@ import json
 import os
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
+from fleetform.domain.protocol import HostReplicaState
 from fleetform.fleetcheck.facts import HostRecord, LogLine, Machine, Session
 from fleetform.gateway import admin
 from fleetform.gateway.snapshot import EndpointRoute
@@ -13,6 +15,7 @@ from fleetform.gateway.store import SnapshotReader
 from fleetform.host import processes, records
 from fleetform.host.engines.base import mark
 from fleetform.host.layout import Layout
+from fleetform.host.pool import sleeper
 from fleetform.host.record import load_all
 from fleetform.redaction import LEAK_FORMS
 from fleetform.settings import Settings
@@ -29,19 +32,23 @@ async def read(settings: Settings, canaries: tuple[str, ...]) -> Machine | None:
     layout = Layout(settings)
     found = tuple(load_all(layout))
     routes = _routes(settings)
-    known = [record.replica_id for record in found]
+    asleep = frozenset(engine.engine_id for engine in sleeper.load_all(layout))
+    known = {record.engine_id for record in found} | asleep
+    holders = {record.engine_id: record.replica_id for record in found if record.state is not HostReplicaState.EXITED}
     return Machine(
         host=str((records.read_json(layout.devices) or {}).get("host", "")),
         records=tuple(
             HostRecord(
                 replica_id=record.replica_id,
+                engine_id=record.engine_id,
                 state=record.state,
                 devices=record.devices,
                 alive=record.identity is not None and processes.alive(record.identity),
             )
             for record in found
         ),
-        sessions=_sessions(layout, known),
+        sessions=_sessions(layout, known, holders),
+        asleep=asleep,
         routes=routes,
         envoy=await _envoy(settings, sorted(routes)),
         access_log=_access_log(settings.access_log),
@@ -68,15 +75,19 @@ async def _envoy(settings: Settings, keys: list[str]) -> dict[str, frozenset[str
     return found
 
 
-def _sessions(layout: Layout, known: list[str]) -> tuple[Session, ...]:
-    """The sessions in which somebody carries the mark of a replica, by its working directory or by what it inherited."""
-    marks = {mark(layout.scratch(replica_id)): replica_id for replica_id in known}
+def _sessions(layout: Layout, known: Iterable[str], holders: dict[str, str]) -> tuple[Session, ...]:
+    """The sessions in which somebody carries the mark of an engine, by its working directory or by what it inherited.
+
+    known: engine ids. holders: engine id → the replica that it is of now.
+    """
+    marks = {mark(layout.scratch(engine_id)): engine_id for engine_id in known}
     found: dict[tuple[str, int], list[int]] = defaultdict(list)
     parents: dict[int, int] = {}
     owners: dict[int, str] = {}
     for stat in processes.all_stats():
         owner = _owner(layout, marks, stat.pid) if stat.state not in "ZX" else None
         if owner is not None:
+            owner = holders.get(owner, owner)
             owners[stat.pid], parents[stat.pid] = owner, stat.parent
             found[owner, stat.session_id].append(stat.pid)
     # A child that began a session of its own belongs to its parent's group, as long as the parent lives.
@@ -85,7 +96,7 @@ def _sessions(layout: Layout, known: list[str]) -> tuple[Session, ...]:
 
 
 def _owner(layout: Layout, marks: dict[str, str], pid: int) -> str | None:
-    """The replica whose engine pid belongs to; None: it is not an engine of this home."""
+    """The engine that pid belongs to; None: it is not of this home."""
     process = Path(f"/proc/{pid}")
     try:
         directory = Path(os.readlink(process / "cwd"))  # noqa: PTH115  # Path.readlink reads the same, and would need a try of its own
