@@ -100,6 +100,12 @@ def test_a_gpu_replica_takes_all_its_devices_by_uuid() -> None:
     assert "--tensor-parallel-size" not in split
 
 
+def test_vllm_is_told_that_it_may_be_put_to_sleep() -> None:
+    launch = a_launch(devices=("GPU-1",))
+    assert "--enable-sleep-mode" not in argv_of(launch)
+    assert "--enable-sleep-mode" in argv_of(msgspec.structs.replace(launch, sleeps=True))
+
+
 def test_no_secret_and_no_proxy_passes_into_an_engine() -> None:
     environ = {
         "PATH": "/bin",

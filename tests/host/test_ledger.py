@@ -7,7 +7,7 @@ import pytest
 
 from fleetform.domain.protocol import HostReplicaState
 from fleetform.errors import SetupError
-from fleetform.host.ledger import Ledger, discover, kind_of, parse_devices
+from fleetform.host.ledger import MEMORY_KEPT_MIB, Ledger, discover, kind_of, parse_devices
 
 S = HostReplicaState
 ONE, TWO = "GPU-11111111-1111-1111-1111-111111111111", "GPU-22222222-2222-2222-2222-222222222222"
@@ -61,6 +61,33 @@ async def test_settings_override_what_the_machine_has(monkeypatch: pytest.Monkey
     monkeypatch.setenv("PATH", "/nowhere")
     found = await discover("host-1", 1500, 2048, {})
     assert (found.capacity.cpu_millis, found.capacity.memory_mib, found.capacity.devices) == (1500, 2048, ())
+
+
+@pytest.mark.anyio
+async def test_a_machine_with_devices_keeps_a_quarter_of_its_memory_for_engines_that_sleep(
+    gpus: Gpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", gpus.path)
+    without, usual = await discover("host-1", None, None, {}, 0), await discover("host-1", None, None, {})
+    assert usual.warm_pool_mib == (without.capacity.memory_mib + MEMORY_KEPT_MIB) // 4
+    assert usual.capacity.memory_mib == without.capacity.memory_mib - usual.warm_pool_mib
+    given = await discover("host-1", None, 2048, {}, 1024)
+    assert (given.capacity.memory_mib, given.warm_pool_mib) == (2048, 1024)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert (await discover("host-1", None, None, {}, 1024)).warm_pool_mib == 0
+
+
+@pytest.mark.anyio
+async def test_what_sleeps_on_a_device_is_not_waited_for(gpus: Gpus, ledger: Ledger) -> None:
+    gpus.say({ONE: 23_000, TWO: 23_900})
+    assert await ledger.busy([ONE]) is not None
+    assert await ledger.residue([ONE, TWO, "GPU-x"]) == {ONE: 900, TWO: 0, "GPU-x": 0}
+    ledger.asleep_mib = {ONE: 900}
+    assert await ledger.busy([ONE]) is None
+    assert await ledger.residue([ONE]) == {ONE: 0}
+    gpus.say({ONE: 20_000, TWO: 23_900})
+    assert await ledger.busy([ONE]) is not None
+    assert await ledger.residue([ONE]) == {ONE: 3_000}
 
 
 @pytest.mark.anyio

@@ -14,12 +14,14 @@ from fleetform.planner.placing import derived
 
 
 def may_be_kept(draft: Draft, replica: Replica) -> bool:
-    """True when the engine of a replica that is too many is as good as one just started: ready, well, not worn, of vLLM on a device."""
+    """True when the engine of a replica that is too many is as good as one just started: ready, well, not worn, and on a device.
+
+    Which kinds of engine can sleep, its host knows.
+    """
     if draft.state is None or replica.track not in draft.state.new or replica.phase is not ReplicaPhase.READY:
         return False
-    track = draft.state.tracks[replica.track]
     is_well = replica.serves and replica.lost_since is None and not draft.item(replica.replica_id).worn
-    return is_well and track.command is None and track.shape.accelerator_count > 0
+    return is_well and draft.state.tracks[replica.track].shape.accelerator_count > 0
 
 
 def is_kept(draft: Draft, replica: Replica) -> bool:
