@@ -16,6 +16,7 @@ from fleetform.domain.replica import FailureReason
 from fleetform.host import processes, records
 from fleetform.host.pool import room
 from fleetform.steps import VARIABLE, Step
+from tests.harness.crashing import ASLEEP
 from tests.harness.waiting import until
 from tests.host.machine import STUB_ARGV, identity_of
 from tests.host.warm import IDLE_MIB, ONE, TOTAL_MIB, TWO, WarmMachine
@@ -275,6 +276,10 @@ def test_of_two_starts_one_wakes_it(warm: WarmMachine) -> None:
 FALLING = (Step.SLEEP_BEFORE, Step.SLEPT, Step.SLEEPER_RECORDED, Step.DRAINED)
 WAKING = (Step.WAKE_CLAIMED, Step.WAKE_BEFORE, Step.WOKEN, Step.CANARY_BEFORE, Step.CANARY_PASSED)
 ENDING = (Step.EVICT_BEFORE, Step.EVICT_GROUP_GONE, Step.EVICTED)
+
+
+def test_a_worker_is_made_to_die_at_every_step_of_the_pool() -> None:
+    assert {*FALLING, *WAKING, *ENDING} >= {step for step in ASLEEP if step.startswith("host.")}
 
 
 def armed(machine: WarmMachine, at: Step) -> Path:

@@ -71,6 +71,14 @@ def test_a_worn_replica_is_not_kept() -> None:
     assert asleep(world) == [fresh]
 
 
+def test_an_engine_whose_requests_are_counted_is_not_kept() -> None:
+    """Woken, it would begin at none."""
+    world = a_world(1)
+    world.effective = msgspec.structs.replace(world.effective, max_requests_per_replica=1000)
+    world.scale(0, ScalingReason.IDLE)
+    assert stops(world) == [False]
+
+
 def test_a_replica_that_hangs_while_it_drains_is_not_kept() -> None:
     world = a_world(1)
     world.scale(0, ScalingReason.IDLE)
