@@ -23,6 +23,7 @@ from fleetform.host.board import Board
 from fleetform.host.engines.base import standing_environment
 from fleetform.host.engines.vllm import STANDING
 from fleetform.host.layout import Layout
+from fleetform.host.memory import memory_mib
 from fleetform.host.parts import Host, Progress
 from fleetform.host.pool.pool import WarmPool
 from fleetform.host.processes import Identity
@@ -177,6 +178,12 @@ class Bench:
         self.layout.zygote_record.parent.mkdir(parents=True, exist_ok=True)
         records.write_json(self.layout.zygote_record, {"identity": identity._asdict()})
         return await zygote.unready(self.layout.zygote, self.layout.zygote_record, 240)
+
+    def memory_words(self) -> str:
+        """What the engines' processes have of the host's memory by the kernel's word, and what the machine has left."""
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        left = next(int(line.split()[1]) // 1024 for line in lines if line.startswith("MemAvailable"))
+        return f"engines have {memory_mib(identity.pid for identity in self.living()) or 0} MiB of the host by /proc, {left} MiB are left"
 
     def zygote_log(self) -> str:
         return (self.root / "zygote.log").read_text(errors="replace")[-2000:]

@@ -43,6 +43,7 @@ async def _sleep_and_wake(model: Path) -> None:
         cold = await bench.start("r1")
         say(f"cold start {cold:.1f} s, {bench.phases('r1')}; {await bench.free_mib()} MiB free")
         words, pid = await bench.says("r1"), bench.pid("r1")
+        say(f"awake: {bench.memory_words()}")
 
         fell = await bench.stop("r1", keep_warm=True)
         assert list(bench.pool.ids) == ["r1"], "the engine was not kept; its log says why"
@@ -50,6 +51,7 @@ async def _sleep_and_wake(model: Path) -> None:
         kept = bench.ledger.asleep_mib[bench.device.uuid]
         free = await bench.free_mib()
         say(f"fell asleep in {fell:.1f} s: {free} MiB free, {kept} MiB stay on the device, {sleeper.memory_mib} MiB of the host")
+        say(f"asleep: {bench.memory_words()}")
         assert free >= idle - kept - MEMORY_BACK_TOLERANCE_MIB
         assert kept <= room.by_default(bench.device.memory_mib)
         assert await bench.ledger.busy([bench.device.uuid]) is None

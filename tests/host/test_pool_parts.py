@@ -10,7 +10,7 @@ import pytest
 
 from fleetform import settings
 from fleetform.domain.machine import EngineSpec, Shape
-from fleetform.domain.protocol import StartReplica
+from fleetform.domain.protocol import HostReport, StartReplica, StopReplica
 from fleetform.domain.replica import Member
 from fleetform.domain.rollout import Track
 from fleetform.errors import SetupError
@@ -19,7 +19,7 @@ from fleetform.host.engines import adapter_for
 from fleetform.host.middleware import Message, RequestTimeout
 from fleetform.host.pool import control, room, sleeper
 from fleetform.host.pool.sleeper import fingerprint
-from tests.builders import a_manifest
+from tests.builders import a_host, a_manifest
 
 H100_MIB = 81_559
 
@@ -188,3 +188,14 @@ def test_the_pool_is_set_in_mib(tmp_path: Path, text: str, mib: int | None) -> N
 def test_a_wrong_pool_is_told(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="FLEETFORM_WARM_POOL_MIB is 'much'"):
         settings.load({"FLEETFORM_HOME": str(tmp_path), "FLEETFORM_WARM_POOL_MIB": "much"})
+
+
+def test_a_server_or_a_host_that_knows_no_sleep_is_understood() -> None:
+    """What either leaves out means that nothing is kept, and nobody is woken."""
+    stop = msgspec.json.decode(b'{"type": "stop_replica", "replica_id": "r1", "drain_timeout_s": 0}', type=StopReplica)
+    assert not stop.keep_warm
+    older = {key: value for key, value in msgspec.to_builtins(a_start()).items() if key != "endpoint_uid"}
+    assert word(msgspec.convert(older, StartReplica)) == ""
+    report = HostReport(protocol_version=1, host="h", boot_id="b", instance="i", seq=1, full=True, epoch=1, capacity=a_host(), sleeping=())
+    plain = {key: value for key, value in msgspec.to_builtins(report).items() if key != "sleeping"}
+    assert msgspec.convert(plain, HostReport) == report

@@ -9,7 +9,7 @@ from fleetform.redaction import redact
 
 SLEEP_S = 180.0
 """All of the weights are copied into memory of the host that must be found first."""
-WAKE_S = 120.0
+WAKE_S = 60.0
 
 
 class Refused(Exception):
