@@ -30,7 +30,9 @@ async def one_sleeps(region: Region) -> SleepingEngine:
     async def slept() -> SleepingEngine | None:
         return next(iter(asleep(region).values()), None)
 
-    return await region.until("an engine sleeps", slept)
+    engine = await region.until("an engine sleeps", slept)
+    await region.quiet()
+    return engine
 
 
 async def test_a_replica_comes_back_to_the_engine_that_sleeps(store: str, tmp_path: Path) -> None:
