@@ -62,7 +62,7 @@ def test_an_endpoint_goes_to_zero_and_is_woken_and_leaves_nothing_when_it_is_del
 
     def at_zero() -> bool:
         status = shop.get("chat")["status"]
-        return status["phase"] == "ScaledToZero" and status["replicas"]["draining"] == 0
+        return bool(status["phase"] == "ScaledToZero" and status["replicas"]["draining"] == 0)
 
     until("nothing runs", at_zero, timeout_s=120, every_s=0.5)
     assert shop.engines() == [engine], "it sleeps"

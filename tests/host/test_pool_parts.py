@@ -1,6 +1,7 @@
 """The parts of the warm pool, each by itself: what an engine answers its host, what stays on a device, what two starts must share."""
 
 import json
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ from fleetform.errors import SetupError
 from fleetform.gateway.chain import INFERENCE_PATHS
 from fleetform.host.engines import adapter_for
 from fleetform.host.middleware import Message, RequestTimeout
-from fleetform.host.pool import control, room, sleeper
+from fleetform.host.pool import control, room
 from fleetform.host.pool.sleeper import fingerprint
 from tests.builders import a_host, a_manifest
 
@@ -163,7 +164,7 @@ def test_whatever_differs_makes_another_word(other: StartReplica) -> None:
 def test_another_environment_or_other_software_makes_another_word(monkeypatch: pytest.MonkeyPatch) -> None:
     before = word(a_start())
     assert word(a_start(), {"PATH": "/bin", "LD_LIBRARY_PATH": "/opt"}) != before
-    monkeypatch.setattr(sleeper.metadata, "version", lambda name: "9.9")
+    monkeypatch.setattr(metadata, "version", lambda name: "9.9")
     assert word(a_start()) != before
 
 

@@ -16,7 +16,9 @@ from fleetform.host.board import Board
 from fleetform.host.commands import Commands
 from fleetform.host.fence import Fence
 from fleetform.host.layout import Layout
+from fleetform.host.ledger import Ledger
 from fleetform.host.parts import Artifacts, Host
+from fleetform.host.pool.pool import WarmPool
 from fleetform.host.record import ReplicaRecord, load_all, save
 from fleetform.host.replica import Replica
 from fleetform.host.replicas import Replicas
@@ -69,7 +71,8 @@ class SlowDisk:
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
     layout = Layout(fleetform_settings.load({"FLEETFORM_HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}))
-    return Host(layout, Board(a_host()), mock.Mock(), cast(Artifacts, Fetching()), mock.Mock())
+    board, ledger = Board(a_host()), Ledger(a_host(), None)
+    return Host(layout, board, ledger, cast(Artifacts, Fetching()), mock.Mock(), WarmPool(layout, board, ledger, 60))
 
 
 def a_record() -> ReplicaRecord:

@@ -24,6 +24,7 @@ from fleetform.host.pool.asking import Refused
 from fleetform.host.pool.sleeper import Sleeper
 from fleetform.host.processes import Identity
 from fleetform.host.record import ReplicaRecord, utc_now
+from fleetform.host.threads import to_its_end
 from fleetform.steps import Step, step
 
 LOOK_S = 1.0
@@ -110,13 +111,21 @@ class WarmPool:
                     residue_mib=await self._residue(record.devices),
                 )
                 self._held.add(made.engine_id)
-                await asyncio.to_thread(sleeper.save, self._layout, made)
+                await self._save(made)
                 self._sleepers[made.engine_id] = made
                 step(Step.SLEEPER_RECORDED)
                 self._show()
         finally:
             self._falling_mib.pop(record.engine_id, None)
         log.info("engine_sleeps", engine=made.engine_id, memory_mib=made.memory_mib, residue_mib=made.residue_mib)
+
+    async def _save(self, made: Sleeper) -> None:
+        """Write the record of an engine that is to be the pool's. Refused on a full disk: what has no record must not sleep on."""
+        try:
+            await to_its_end(sleeper.save, self._layout, made)
+        except OSError as error:
+            self._held.discard(made.engine_id)
+            raise Refused(f"its record cannot be written: {error}") from error
 
     def leave(self, engine_id: str) -> None:
         """No replica holds that engine any more: from here on it may be woken, or ended."""
@@ -171,12 +180,20 @@ class WarmPool:
         return found[-1]
 
     async def hand_over(self, engine_id: str) -> None:
-        """The claimed engine is its replica's from now on, which may ask it to wake."""
+        """The claimed engine is its replica's from now on, which may ask it to wake. OSError: it is still the pool's, and held."""
         async with self._lock:
+            found = self._sleepers.pop(engine_id, None)
+            if found is None:
+                return
             self._held.discard(engine_id)
-            if self._sleepers.pop(engine_id, None) is not None:
+            self._show()
+            try:
+                await to_its_end(records.remove, self._layout.sleeper(engine_id))
+            except OSError:
+                self._held.add(engine_id)
+                self._sleepers[engine_id] = found
                 self._show()
-                await asyncio.to_thread(records.remove, self._layout.sleeper(engine_id))
+                raise
 
     async def make_room(self, track: Track, devices: tuple[str, ...]) -> None:
         """End those that sleep on the devices beyond what may stay beside an engine of track; their memory is back, or `busy` says so."""
@@ -249,12 +266,15 @@ class WarmPool:
         return ""
 
     async def _mark_ending(self, found: Sleeper) -> Sleeper:
-        """found, never to be woken again, which is on disk before it is touched."""
+        """found, never to be woken again, which is on disk before it is touched; a full disk keeps nobody alive."""
         if found.ending:
             return found
         marked = msgspec.structs.replace(found, ending=True)
         self._sleepers[found.engine_id] = marked
-        await asyncio.to_thread(sleeper.save, self._layout, marked)
+        try:
+            await to_its_end(sleeper.save, self._layout, marked)
+        except OSError as error:
+            log.error("record_not_written", engine=found.engine_id, error=str(error))
         return marked
 
     async def _end(self, found: Sleeper, why: str) -> bool:
