@@ -222,6 +222,21 @@ def test_a_sleeping_engine_that_dies_is_forgotten_with_all_that_it_had(warm: War
     assert "wake" not in phases(warm.serves("r2"))
 
 
+def test_a_process_that_cannot_be_proved_to_be_of_what_slept_is_left_alone(warm: WarmMachine) -> None:
+    leader = identity_of(warm.serves("r1", children=1, child_directory="/"))
+    (child,) = [member for member in processes.group(leader, warm.root).ours if member != leader]
+    warm.falls_asleep("r1")
+    warm.kill(worker_of(warm))
+    warm.kill(leader)
+    warm.start_worker()
+    until("it is told", lambda: "sleeping_engine_in_doubt" in warm.log.read_text())
+    assert processes.alive(child)
+    assert "wake" not in phases(warm.serves("r2")), "and nobody is woken"
+    assert [found.engine_id for found in warm.sleeping()] == ["r1"]
+    warm.kill(child)
+    until("it is forgotten", lambda: warm.sleeping() == ())
+
+
 def test_down_ends_what_sleeps(warm: WarmMachine) -> None:
     leader = identity_of(warm.serves("r1"))
     warm.falls_asleep("r1")

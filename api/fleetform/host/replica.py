@@ -13,13 +13,13 @@ import structlog
 from fleetform.domain.protocol import HostReplicaState, StopReplica
 from fleetform.domain.replica import FailureReason, Unix
 from fleetform.errors import AppError, ArtifactRefused, CacheFull, TemporaryError
-from fleetform.host import ending, logs, oom, organs, processes, starting
+from fleetform.host import ending, logs, oom, organs, processes, starting, waking
 from fleetform.host.engines import adapter_for
 from fleetform.host.engines.base import SHUTDOWN_TIMEOUT_S, Adapter, mark
 from fleetform.host.exits import Exit, ended
+from fleetform.host.failing import Failed
 from fleetform.host.parts import Host
-from fleetform.host.pool import asking, sleeper
-from fleetform.host.pool.asking import Refused
+from fleetform.host.pool import sleeper
 from fleetform.host.probe import NotServing
 from fleetform.host.processes import Identity
 from fleetform.host.record import ReplicaRecord, domain_identity, in_phase, save, utc_now, without_running
@@ -41,15 +41,6 @@ IN_ORDER = (0, 128 + signal.SIGTERM, None)
 """Exit codes of a part that was told to end, or may have been."""
 
 log = structlog.get_logger(__name__)
-
-
-class Failed(Exception):
-    """The replica cannot serve, or serves no longer."""
-
-    def __init__(self, reason: FailureReason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
 
 
 class Replica:
@@ -109,7 +100,7 @@ class Replica:
             drain_until = utc_now() + timedelta(seconds=wait_s)
             keep_warm = command.keep_warm and drains and bool(self.record.fingerprint)
             try:
-                await self._update(state=HostReplicaState.STOPPING, drain_until=drain_until, message=message, keep_warm=keep_warm)
+                await self.update(state=HostReplicaState.STOPPING, drain_until=drain_until, message=message, keep_warm=keep_warm)
             except OSError:
                 self.record = before
                 self.begin()
@@ -118,7 +109,7 @@ class Replica:
 
     async def set_out(self, since: datetime | None, message: str) -> None:
         """Show that it is out of rotation since then, and why; None: it is back."""
-        await self._update(hung_since=since, message=message)
+        await self.update(hung_since=since, message=message)
         if since is None:
             self.log.info("replica_back")
         else:
@@ -148,7 +139,7 @@ class Replica:
                 step(Step.DRAIN_BEFORE)
                 await ending.drained(self.host.proxy, self.record)
                 step(Step.DRAINED)
-                await self._fall_asleep()
+                await waking.fall_asleep(self)
         except (Failed, NotServing) as failed:
             await self._failed(failed.reason, failed.message)
         except Exception as error:
@@ -159,78 +150,29 @@ class Replica:
     async def _run(self) -> None:
         """Until it ends, which is always a Failed: a replica that is stopped has its task cancelled."""
         if self.record.identity is None:
-            await self._claim()
+            await waking.claim(self)
         identity = self.record.identity
         if identity is not None and identity.boot_id != processes.boot_id():
             raise Failed(FailureReason.HOST_LOST, "the machine was started anew")
         if self.record.woken_id and self.record.state is not HostReplicaState.SERVING:
-            await self._wake()
+            await waking.wake(self)
             identity = self.record.identity
         if identity is None:
             identity = await self._launch(await self._fetch())
         end = asyncio.ensure_future(ended(identity, self.host.layout.exits))
         try:
             if self.record.state is not HostReplicaState.SERVING:
-                await self._prove(identity, end)
-                await self._serves("fork", "launch")
+                await self.prove(identity, end)
+                await self.serves("fork", "launch")
             raise await self._lost(identity, end)
         finally:
             end.cancel()
-
-    async def _claim(self) -> None:
-        """Take an engine that sleeps and is just what is to be started, if there is one; from then on the record names its process."""
-        word = sleeper.fingerprint(self.record.start, self.adapter)
-        found = self.host.pool.claim(word)
-        if found is None:
-            return
-        step(Step.WAKE_CLAIMED)
-        mine: dict[str, Any] = {"woken_id": found.engine_id, "woken_nonce": found.nonce, "process": found.process, "address": found.address}
-        await self._enter("wake", state=HostReplicaState.STARTING, fingerprint=word, oom_kills=oom.kills(), **mine)
-
-    async def _wake(self) -> None:
-        """Wake the claimed engine and have it prove itself; one that does not is ended, and the start is a cold one."""
-        identity, address, pool = self.record.identity, self.record.address, self.host.pool
-        assert identity is not None
-        assert address is not None
-        if pool.holds(self.record.engine_id):
-            await self._free_devices()
-            await pool.hand_over(self.record.engine_id)
-        end = asyncio.ensure_future(ended(identity, self.host.layout.exits))
-        try:
-            step(Step.WAKE_BEFORE)
-            await asking.wake_up(address)
-            step(Step.WOKEN)
-            await self._prove(identity, end)
-        except (Failed, NotServing, Refused) as failed:
-            await self._start_cold(identity, f"a sleeping engine was not woken, and this one is new: {failed}")
-        else:
-            await self._serves("wake")
-        finally:
-            end.cancel()
-
-    async def _start_cold(self, identity: Identity, why: str) -> None:
-        self.log.warning("engine_not_woken", engine=self.record.engine_id, reason=why)
-        await self._end_group(identity)
-        await asyncio.to_thread(ending.clean, self.host.layout, self.record.engine_id)
-        await ending.memory_back(self.host.ledger, self.record.devices)
-        self.exit = None
-        none: dict[str, Any] = {"woken_id": "", "woken_nonce": "", "process": None, "address": None}
-        await self._update(state=HostReplicaState.FETCHING, message=redact(why), **none)
-
-    async def _fall_asleep(self) -> None:
-        """Give the engine to the pool, where that was asked for; what is not taken there is ended as always."""
-        if not self.record.keep_warm:
-            return
-        try:
-            await self.host.pool.put_to_sleep(self.record)
-        except Refused as refused:
-            self.log.info("engine_not_kept", reason=str(refused))
 
     async def _fetch(self) -> Path:
         """The verified files. A source that is away is tried again until the start has taken too long."""
         start = self.record.start
         track = start.track
-        await self._enter("fetch", state=HostReplicaState.FETCHING)
+        await self.enter("fetch", state=HostReplicaState.FETCHING)
         deadline = self._started_at("fetch") + timedelta(seconds=start.start_timeout_s)
         self.host.artifacts.pin(track.manifest.digest, self.record.replica_id)
         convert = track.command is None
@@ -252,7 +194,7 @@ class Replica:
         self.record = msgspec.structs.replace(self.record, phases=phases)
         self._show()
 
-    async def _free_devices(self) -> None:
+    async def free_devices(self) -> None:
         """Have sleeping engines make way on our devices as far as they must. Failed when somebody else holds their memory."""
         await self.host.pool.make_room(self.record.start.track, self.record.devices)
         busy = await self.host.ledger.busy(self.record.devices)
@@ -260,12 +202,12 @@ class Replica:
             raise Failed(FailureReason.LAUNCH_REFUSED, busy)
 
     async def _launch(self, model_dir: Path) -> Identity:
-        await self._free_devices()
+        await self.free_devices()
         address = starting.choose_address(self.host.layout, self.adapter, self.record.replica_id)
         begun: dict[str, Any] = {"state": HostReplicaState.STARTING, "address": address, "oom_kills": oom.kills()}
         begun["fingerprint"] = sleeper.fingerprint(self.record.start, self.adapter) if self.host.pool.is_on else ""
         if self.adapter.forks:
-            await self._enter("fork", **begun)
+            await self.enter("fork", **begun)
             plainly = await self._unready()
             if not plainly:
                 try:
@@ -274,7 +216,7 @@ class Replica:
                     plainly = str(error)
             self.log.info("started_plainly", reason=plainly)
             begun["message"] = "; ".join(filter(None, (self.record.message, f"started plainly: {plainly}")))
-        await self._enter("launch", **begun)
+        await self.enter("launch", **begun)
         return await self._spawn(starting.spawn, model_dir)
 
     async def _unready(self) -> str:
@@ -287,7 +229,7 @@ class Replica:
             identity = await to_its_end(step, self.host.layout, self.adapter, self.record, model_dir, self._record_process)
         except OSError as error:
             raise Failed(FailureReason.LAUNCH_REFUSED, f"the engine cannot be started: {error}") from error
-        await self._enter("load")
+        await self.enter("load")
         self.log.info("engine_launched", pid=identity.pid)
         return identity
 
@@ -296,12 +238,12 @@ class Replica:
         save(self.host.layout, self.record)
         step(Step.PROCESS_RECORDED)
 
-    async def _prove(self, identity: Identity, end: "asyncio.Future[Exit]") -> None:
+    async def prove(self, identity: Identity, end: "asyncio.Future[Exit]") -> None:
         """Until it has proved that it serves what was asked for. Failed when it ends, takes too long, or is somebody else."""
         limit_s = self.record.start.start_timeout_s
         launched_at = self._started_at(*(("wake",) if self.record.woken_id else ("fork", "launch")))
         remaining = (launched_at + timedelta(seconds=limit_s) - utc_now()).total_seconds()
-        proof = asyncio.ensure_future(starting.prove(self.host.layout, self.adapter, self.record, identity, self._enter))
+        proof = asyncio.ensure_future(starting.prove(self.host.layout, self.adapter, self.record, identity, self.enter))
         try:
             tasks: set[asyncio.Future[Any]] = {proof, end}
             done, _ = await asyncio.wait(tasks, timeout=max(0.0, remaining), return_when=asyncio.FIRST_COMPLETED)
@@ -313,10 +255,10 @@ class Replica:
             raise Failed(FailureReason.START_TIMEOUT, f"the engine was not ready within {limit_s} s")
         proof.result()
 
-    async def _serves(self, *began: str) -> None:
+    async def serves(self, *began: str) -> None:
         """It has proved itself. began: the phase, by the first of these names, with which the engine's start began."""
         now = utc_now()
-        await self._update(state=HostReplicaState.SERVING, phases=without_running(self.record.phases, now))
+        await self.update(state=HostReplicaState.SERVING, phases=without_running(self.record.phases, now))
         self.log.info("replica_serves", seconds=round((now - self._started_at(*began)).total_seconds(), 1))
 
     async def _lost(self, identity: Identity, end: "asyncio.Future[Exit]") -> Failed:
@@ -359,7 +301,7 @@ class Replica:
         return Failed(FailureReason.CRASHED, f"{who} {seen}")
 
     async def _failed(self, reason: FailureReason, message: str) -> None:
-        await self._update(failure=reason, message=redact(message), log_tail=self._log_tail())
+        await self.update(failure=reason, message=redact(message), log_tail=self._log_tail())
         self.log.warning("replica_failed", reason=reason.value, message=self.record.message)
 
     async def _finish(self) -> None:
@@ -368,7 +310,7 @@ class Replica:
             await self._end()
         self.host.artifacts.unpin(self.record.start.track.manifest.digest, self.record.replica_id)
         code = self.exit.code if self.exit is not None else None
-        await self._update(state=HostReplicaState.EXITED, exit_code=code, phases=without_running(self.record.phases, utc_now()))
+        await self.update(state=HostReplicaState.EXITED, exit_code=code, phases=without_running(self.record.phases, utc_now()))
         self.host.pool.leave(self.record.engine_id)
         self.log.info("replica_exited", exit_code=code, failure=self.record.failure)
 
@@ -376,26 +318,27 @@ class Replica:
         identity = self.record.identity
         if identity is not None:
             step(Step.END_BEFORE)
-            await self._end_group(identity)
+            await self.end_group(identity)
             step(Step.GROUP_GONE)
             await self._await_memory()
         step(Step.CLEAN_BEFORE)
         await asyncio.to_thread(ending.clean, self.host.layout, self.record.engine_id)
         step(Step.CLEANED)
 
-    async def _end_group(self, identity: Identity) -> None:
+    async def end_group(self, identity: Identity, *, at_once: bool = False) -> None:
+        """End the engine with all that it began. at_once: without a grace, as one that hangs or has lost a part."""
         layout = self.host.layout
         end = asyncio.ensure_future(ended(identity, layout.exits))
         try:
             # One that hangs or has lost a part would let its grace pass, and keep whoever waits for it from being answered elsewhere.
-            is_lost = self._broken or self.record.hung_since is not None
+            is_lost = at_once or self._broken or self.record.hung_since is not None
             grace_s, first = (0.0, signal.SIGKILL) if is_lost else (KILL_AFTER_S, signal.SIGTERM)
             home, mine = layout.work(self.record.engine_id), mark(layout.scratch(self.record.engine_id))
             await asyncio.to_thread(processes.end_group, identity, home, grace_s, first)
             await asyncio.to_thread(processes.end_strays, identity, home, mine)
             while (doubt := ending.left_in_doubt(layout, self.record.engine_id, identity)) is not None:
                 if self.record.state is not HostReplicaState.QUARANTINED:
-                    await self._update(state=HostReplicaState.QUARANTINED, message=doubt)
+                    await self.update(state=HostReplicaState.QUARANTINED, message=doubt)
                 await asyncio.sleep(QUARANTINE_POLL_S)
             if self.exit is None:
                 self.exit = await end
@@ -409,13 +352,15 @@ class Replica:
         if busy is not None:
             ledger.set_ill(self.record.devices)
             self.host.board.put_capacity(ledger.capacity)
-            await self._update(message=busy)
+            await self.update(message=busy)
             self.log.error("device_memory_not_back", message=busy)
 
-    async def _enter(self, phase: str, **changes: Any) -> None:
-        await self._update(phases=in_phase(self.record.phases, phase, utc_now()), **changes)
+    async def enter(self, phase: str, **changes: Any) -> None:
+        """Be in that phase of the start from now on, with these changes of the record."""
+        await self.update(phases=in_phase(self.record.phases, phase, utc_now()), **changes)
 
-    async def _update(self, **changes: Any) -> None:
+    async def update(self, **changes: Any) -> None:
+        """Change the record; it is on disk, and shown, when this returns."""
         self.record = msgspec.structs.replace(self.record, **changes)
         async with self._saving:
             # The newest one: whoever waited here may have been overtaken.

@@ -13,13 +13,12 @@ import msgspec
 import structlog
 
 from fleetform.domain.rollout import Track
-from fleetform.host import ending, exits, processes, records
+from fleetform.host import ending, processes, records
 from fleetform.host.board import Board
-from fleetform.host.engines.base import mark
 from fleetform.host.layout import Layout
 from fleetform.host.ledger import Ledger
 from fleetform.host.memory import memory_mib
-from fleetform.host.pool import asking, room, sleeper
+from fleetform.host.pool import asking, evicting, room, sleeper
 from fleetform.host.pool.asking import Refused
 from fleetform.host.pool.sleeper import Sleeper
 from fleetform.host.processes import Identity
@@ -28,7 +27,6 @@ from fleetform.host.threads import to_its_end
 from fleetform.steps import Step, step
 
 LOOK_S = 1.0
-END_GRACE_S = 5.0
 RESIDUE_WAIT_S = 10.0
 RESIDUE_POLL_S = 0.5
 MIB = 1024 * 1024
@@ -282,23 +280,10 @@ class WarmPool:
         if found.engine_id in self._held:
             return False
         found = await self._mark_ending(found)
-        step(Step.EVICT_BEFORE)
-        gone = asyncio.ensure_future(exits.gone(found.identity))
-        try:
-            home, scratch = self._layout.work(found.engine_id), self._layout.scratch(found.engine_id)
-            await asyncio.to_thread(processes.end_group, found.identity, home, END_GRACE_S)
-            await asyncio.to_thread(processes.end_strays, found.identity, home, mark(scratch))
-            await asyncio.wait({gone}, timeout=END_GRACE_S)
-        finally:
-            gone.cancel()
-        doubt = ending.left_in_doubt(self._layout, found.engine_id, found.identity)
+        doubt = await evicting.end(self._layout, found)
         if doubt is not None:
             log.error("sleeping_engine_in_doubt", engine=found.engine_id, message=doubt)
             return False
-        step(Step.EVICT_GROUP_GONE)
-        await asyncio.to_thread(ending.clean, self._layout, found.engine_id)
-        await asyncio.to_thread(records.remove, self._layout.sleeper(found.engine_id))
-        step(Step.EVICTED)
         self._sleepers.pop(found.engine_id, None)
         self._show()
         log.info("sleeping_engine_ended", engine=found.engine_id, reason=why)
