@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from fleetform.host import liveness
@@ -176,3 +177,13 @@ def test_the_sentence_names_what_was_seen() -> None:
     assert "4 requests under way" in liveness.why(watched.pulse, watched.now)
     watched.look(1, stopped=(7,))
     assert "process 7" in liveness.why(watched.pulse, watched.now)
+
+
+def test_how_long_a_canary_waited_for_a_stopped_engine_is_not_what_is_normal() -> None:
+    quiet = Signs(in_flight=1, tokens=None, cpu_s=0.0)
+    pulse = liveness.looked(liveness.born(0.0, 60.0, 0.1), quiet, 0.5, WALL)
+    pulse = liveness.looked(pulse, msgspec.structs.replace(quiet, stopped=(7,)), 1.0, WALL)
+    pulse = liveness.looked(liveness.asked(pulse, 1.0), msgspec.structs.replace(quiet, stopped=(7,)), 2.0, WALL)
+    pulse = liveness.answered(liveness.looked(pulse, quiet, 2.5, WALL), 2.6)
+    assert (pulse.normal_s, pulse.out_since) == (0.1, None)
+    assert liveness.answered(liveness.asked(pulse, 3.0), 4.0).normal_s == 1.0

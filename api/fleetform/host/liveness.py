@@ -61,7 +61,7 @@ class Pulse(Record, frozen=True, kw_only=True):
     progress_at: last evidence. proof_at: last answer, to whomever. idle_at: last look at which nothing was under way.
     patience_s: how long a request may go without an answer before processor time stops counting. normal_s: how long canaries have taken.
     asked_at: when the canary that is under way was sent. missed: canaries in a row. out_since: when it was taken out of rotation.
-    idlers: stopped processes without which it has answered.
+    idlers: stopped processes without which it has answered. disturbed: one was stopped while the canary was under way.
     """
 
     patience_s: float
@@ -76,6 +76,7 @@ class Pulse(Record, frozen=True, kw_only=True):
     missed: int = 0
     out_since: datetime | None = None
     idlers: frozenset[int] = frozenset()
+    disturbed: bool = False
 
     @property
     def is_hung(self) -> bool:
@@ -108,7 +109,7 @@ def looked(pulse: Pulse, signs: Signs, now: float, wall: datetime) -> Pulse:
         pulse = msgspec.structs.replace(pulse, idle_at=now)
     if signs.stopped:
         stopped_at = now if pulse.stopped_at is None else pulse.stopped_at
-        pulse = msgspec.structs.replace(pulse, stopped_at=stopped_at)
+        pulse = msgspec.structs.replace(pulse, stopped_at=stopped_at, disturbed=True)
         return _out(pulse, wall) if now - stopped_at >= STOPPED_S else pulse
     pulse = msgspec.structs.replace(pulse, stopped_at=None)
     if before.tokens is not None and signs.tokens is not None and signs.tokens > before.tokens:
@@ -128,7 +129,9 @@ def answered(pulse: Pulse, now: float) -> Pulse:
     if pulse.asked_at is None:
         return proved(pulse, now)
     took_s = now - pulse.asked_at
-    normal_s = took_s if pulse.normal_s is None else max(took_s, (pulse.normal_s + took_s) / 2)
+    normal_s = pulse.normal_s
+    if not pulse.disturbed:
+        normal_s = took_s if normal_s is None else max(took_s, (normal_s + took_s) / 2)
     idlers = pulse.idlers
     if pulse.signs is not None and pulse.stopped_at is not None and pulse.asked_at >= pulse.stopped_at:
         idlers |= set(pulse.signs.stopped)
@@ -137,7 +140,7 @@ def answered(pulse: Pulse, now: float) -> Pulse:
 
 def asked(pulse: Pulse, now: float) -> Pulse:
     """pulse when its canary is sent."""
-    return msgspec.structs.replace(pulse, asked_at=now)
+    return msgspec.structs.replace(pulse, asked_at=now, disturbed=pulse.stopped_at is not None)
 
 
 def wants_canary(pulse: Pulse, now: float, jitter: float) -> bool:
