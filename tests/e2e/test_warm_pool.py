@@ -68,12 +68,14 @@ def test_an_endpoint_goes_to_zero_and_is_woken_and_leaves_nothing_when_it_is_del
     assert shop.engines() == [engine], "it sleeps"
     assert "asleep acme/chat" in shop.run("status")
     assert replicas(shop) == []
+    shop.run("fleetcheck")
 
     assert shop.ask("chat").split()[0] == spoke, "the same engine answers"
     assert shop.engines() == [engine]
     (replica,) = replicas(shop)
     names = [phase["name"] for phase in replica["phases"]]
     assert names == ["place", "wake", "canary", "routed"]
+    shop.run("fleetcheck")
 
     until("nothing runs again", at_zero, timeout_s=120, every_s=0.5)
     assert shop.engines() == [engine]
