@@ -141,3 +141,59 @@ def test_a_host_that_comes_and_goes_never_leads_to_more_than_was_asked_for_besid
         world.away = set()
         world.settle()
         assert world.ready() == 2
+
+
+def told_and_not_yet_ready() -> tuple[World, str]:
+    """A replica of which the proxies have just been told, and whose host then falls silent; its world and its id."""
+    world = World(effective_endpoint(replicas=1), hosts=(a_host("host-1"), a_host("host-2")))
+    while not (world.published is not None and world.published.route is not None and opened(world)):
+        world.step()
+    (replica,) = world.rows.values()
+    assert replica.phase is P.STARTING
+    world.away = {replica.members[0].host}
+    return world, replica.replica_id
+
+
+def opened(world: World) -> set[str]:
+    """Replicas that get new requests."""
+    assert world.published is not None
+    assert world.published.route is not None
+    return {target.replica_id for track in world.published.route.tracks for target in track.targets if not target.draining}
+
+
+def test_what_the_proxies_were_told_of_stays_in_the_route_when_its_host_falls_silent_at_that_moment() -> None:
+    world, replica_id = told_and_not_yet_ready()
+    world.deaf = True
+    world.step()
+    world.step()
+    assert opened(world) == {replica_id}
+    world.deaf = False
+    world.step()
+    assert world.rows[replica_id].phase is P.READY
+
+
+def test_a_new_split_takes_over_from_what_the_proxies_were_just_told_of_although_its_host_is_silent() -> None:
+    world, replica_id = told_and_not_yet_ready()
+    world.put(effective_endpoint({"v2": 100}, replicas=1))
+    world.step()
+    world.step()
+    assert world.weights() == {"v1": 100}
+    assert opened(world) == {replica_id}
+
+
+def test_the_one_that_serves_does_not_go_in_the_place_of_one_whose_host_is_silent() -> None:
+    world = World(effective_endpoint(replicas=2), hosts=(a_host("host-1"), a_host("host-2")))
+    world.step()
+    first, second = world.born
+    assert world.rows[first].members != world.rows[second].members
+    world.away = {world.rows[second].members[0].host}
+    while world.rows[first].phase is not P.READY:
+        world.step()
+    assert world.rows[second].phase is not P.READY
+    world.put(effective_endpoint(replicas=1))
+    world.settle()
+    assert world.rows[first].phase is P.READY
+    assert opened(world) == {first}
+    world.away = set()
+    world.settle()
+    assert list(world.rows) == [first]

@@ -144,7 +144,7 @@ class Machines(FakeDriver):
                 continue
             if opened(route) & serving and not (new is not None and opened(new) & serving):
                 raise Broken(f"{key} loses its last serving replica: {opened(route) & serving} by {new}")
-            if new is not None and opened(route) and opened(new):
+            if new is not None and opened(route) & serving and opened(new):
                 self._compare_weights(route, new)
 
     def _compare_weights(self, before: EndpointRoute, after: EndpointRoute) -> None:

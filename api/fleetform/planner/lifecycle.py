@@ -120,11 +120,21 @@ def is_serving(item: SeenReplica) -> bool:
     return item.reachable and item.seen is not None and item.seen.state is S.SERVING
 
 
-def is_routed(replica_id: str, published: Published | None) -> bool:
-    """True when every live proxy sends new requests to the replica."""
-    if published is None or not published.acked or published.route is None:
+def has_proven_itself(item: SeenReplica, published: Published | None) -> bool:
+    """True when its host says that it serves, or said so before it fell silent: then the proxies were told of it."""
+    return is_serving(item) or (not item.reachable and is_told(item.replica.replica_id, published))
+
+
+def is_told(replica_id: str, published: Published | None) -> bool:
+    """True when the proxies have been told to send new requests to the replica, whether or not they have said yes."""
+    if published is None or published.route is None:
         return False
     return any(t.replica_id == replica_id and not t.draining for track in published.route.tracks for t in track.targets)
+
+
+def is_routed(replica_id: str, published: Published | None) -> bool:
+    """True when every live proxy sends new requests to the replica."""
+    return published is not None and published.acked and is_told(replica_id, published)
 
 
 def is_shut(replica_id: str, published: Published | None) -> bool:

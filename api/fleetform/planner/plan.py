@@ -23,7 +23,7 @@ from fleetform.domain.replica import Replica, ReplicaPhase, moved
 from fleetform.domain.rollout import RolloutPhase, RolloutState
 from fleetform.planner import commands, count, gate, history, phases, placing, report, rollout, scale, swap, tracks, warmth, wear
 from fleetform.planner.draft import Draft
-from fleetform.planner.lifecycle import LIVING, draining, followed, is_routed, is_serving
+from fleetform.planner.lifecycle import LIVING, draining, followed, has_proven_itself, is_routed
 from fleetform.planner.model import Blocked, BlockReason, Observed, Plan
 from fleetform.planner.status import words
 
@@ -45,7 +45,8 @@ def _follow(draft: Draft) -> Draft:
     found = []
     for item in draft.observed.replicas:
         replica = followed(item, draft.start_limit_s(item.replica.track), draft.observed.host_lost_s, draft.now)
-        if replica.phase is P.STARTING and is_serving(item) and is_routed(replica.replica_id, draft.observed.published):
+        published = draft.observed.published
+        if replica.phase is P.STARTING and has_proven_itself(item, published) and is_routed(replica.replica_id, published):
             replica = moved(replica, P.READY, draft.now)
         found.append(phases.kept(item, replica, draft.now))
     return draft.but(replicas=tuple(found))
@@ -84,8 +85,9 @@ def _adopt(draft: Draft) -> Draft:
 
 def _proven(draft: Draft) -> Counter[str]:
     """Replicas per track that are ready, or have proven themselves to their host: the proxies may send them requests already."""
-    found = (r for r in draft.replicas if r.phase is P.READY or (r.phase is P.STARTING and is_serving(draft.item(r.replica_id))))
-    return Counter(replica.track for replica in found)
+    published = draft.observed.published
+    starting = (r for r in draft.replicas if r.phase is P.STARTING and has_proven_itself(draft.item(r.replica_id), published))
+    return Counter(r.track for r in (*(r for r in draft.replicas if r.phase is P.READY), *starting))
 
 
 def _count(draft: Draft) -> Draft:

@@ -12,7 +12,7 @@ from fleetform.domain.rollout import Rollout
 from fleetform.gateway.snapshot import EndpointRoute
 from fleetform.planner import gate, lifecycle, rollout, routes
 from fleetform.planner.draft import Draft
-from fleetform.planner.lifecycle import START_GRACE_S, is_serving
+from fleetform.planner.lifecycle import START_GRACE_S, has_proven_itself
 from fleetform.planner.model import Action, Blocked, BlockReason, Plan
 from fleetform.planner.schedule import bounds_at
 from fleetform.planner.status import BAD, Picture, changed, phase_word, status
@@ -35,7 +35,8 @@ GOOD_NEWS = {
 
 def route_of(draft: Draft) -> EndpointRoute:
     """The route that the gateways should have."""
-    serving = frozenset(item.replica.replica_id for item in draft.observed.replicas if is_serving(item))
+    seen = draft.observed
+    serving = frozenset(item.replica.replica_id for item in seen.replicas if has_proven_itself(item, seen.published))
     return routes.route(draft.desired, draft.state, draft.replicas, serving, phase_word(picture(draft)), draft.observed.start_times)
 
 

@@ -105,7 +105,9 @@ def surplus(limits: dict[str, Bounds], replicas: tuple[Replica, ...], stoppable:
     for track in sorted(alive):
         bound = limits.get(track, Bounds(least=0, most=0))
         over = 0 if bound.most is None else alive[track] - bound.most
-        gone += dispensable(replicas, track, stoppable, busy)[: max(0, over)]
+        leaving = _by_worth(replicas, track, busy)[: max(0, over)]
+        # One whose host is silent goes when that answers, or is lost. In its place none would go that is worth more.
+        gone += [replica for replica in leaving if replica.replica_id in stoppable]
     return gone
 
 
@@ -145,6 +147,11 @@ def giving_way(
 
 
 def dispensable(replicas: tuple[Replica, ...], track: str, stoppable: Collection[str], busy: Mapping[str, int]) -> list[Replica]:
-    """Living replicas of a track in the order in which they may go: the least advanced first, then the idle ones, then the youngest."""
-    mine = [r for r in replicas if r.track == track and r.phase in LIVING and r.replica_id in stoppable]
+    """Living replicas of a track that can be told to go, in the order in which they may."""
+    return [replica for replica in _by_worth(replicas, track, busy) if replica.replica_id in stoppable]
+
+
+def _by_worth(replicas: tuple[Replica, ...], track: str, busy: Mapping[str, int]) -> list[Replica]:
+    """Living replicas of a track: the least advanced first, then the idle ones, then the youngest; those whose host is lost are none."""
+    mine = [r for r in replicas if r.track == track and r.phase in LIVING and r.lost_since is None]
     return sorted(mine, key=lambda r: (ADVANCE.index(r.phase), r.replica_id in busy, -r.created_at.timestamp(), r.replica_id))
