@@ -9,8 +9,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from fleetform.steps import Step
-from tests.harness.crashing import LIVING, CrashBed, in_turn
+from tests.harness.crashing import AWAKE, LIVING, CrashBed, in_turn
 from tests.harness.judging import in_words
 
 RATE = 50.0
@@ -22,7 +21,7 @@ def main() -> int:
     begun = time.monotonic()
     stuck: list[str] = []
     with CrashBed() as bed, bed.under_load(RATE, LONG_STREAMS, STREAM_S) as load:
-        for step in in_turn(Step):
+        for step in in_turn(AWAKE):
             _try(f"rollout {step}", partial(bed.change, step), stuck)
         for step in LIVING:
             _try(f"deletion {step}", partial(bed.create_and_delete, step), stuck)
@@ -30,7 +29,7 @@ def main() -> int:
         print(f"lost: {line}")
     for line in stuck:
         print(f"not converged: {line}")
-    points = len(Step) + len(LIVING)
+    points = len(AWAKE) + len(LIVING)
     held = not load.lost and not stuck
     spent_s = time.monotonic() - begun
     print(

@@ -39,6 +39,9 @@ DELETED = frozenset({Step.DELETE_WRITTEN, Step.DELETE_COMMITTED})
 ASLEEP = frozenset(step for step in Step if step.startswith(("host.sleep.", "host.wake.", "host.evict.", "server.evict.")))
 """What only engines on a device pass. tests/host/test_warm_pool.py dies there; the simulation, around the server's command."""
 
+AWAKE = tuple(step for step in Step if step not in ASLEEP)
+"""The steps that a stack without devices passes."""
+
 
 def in_turn(steps: Iterable[Step]) -> tuple[Step, ...]:
     """steps so that server and host worker die alternately: a program that died a moment ago is started again after a pause only."""
@@ -47,7 +50,7 @@ def in_turn(steps: Iterable[Step]) -> tuple[Step, ...]:
     return tuple(step for pair in itertools.zip_longest(*sides) for step in pair if step is not None)
 
 
-LIVING = in_turn(step for step in Step if step not in RENEWED | TAKEN | VERIFIED | ASLEEP)
+LIVING = in_turn(step for step in AWAKE if step not in RENEWED | TAKEN | VERIFIED)
 """The steps that the life of one endpoint passes, from its creation to its end."""
 
 

@@ -199,3 +199,10 @@ def test_the_one_that_serves_does_not_go_in_the_place_of_one_whose_host_is_silen
     world.away = set()
     world.settle()
     assert list(world.rows) == [first]
+
+
+def test_a_server_that_has_told_the_proxies_nothing_yet_keeps_in_the_route_what_another_may_have_told_them_of() -> None:
+    world, replica_id = told_and_not_yet_ready()
+    world.published = None
+    world.step()
+    assert opened(world) == {replica_id}

@@ -122,8 +122,8 @@ class Replica(Record, frozen=True, kw_only=True):
 
     phases: of its start, as its host has told them. replaces: the replica that it takes over from. hung_since: it makes no progress with
     what it has since then, and the gateway on its machine sends it nothing new. lost_since: its host has been silent for so long that
-    another one is to take its place since then; it may still serve. keep_warm: it leaves because fewer are asked for, so that
-    its engine may sleep.
+    another one is to take its place since then; it may still serve. proven: its host has said that it serves, so that proxies may
+    have been told of it. keep_warm: it leaves because fewer are asked for, so that its engine may sleep.
     message and log_tail are redacted and safe to show to the owner of the endpoint.
     """
 
@@ -147,6 +147,7 @@ class Replica(Record, frozen=True, kw_only=True):
     replaces: str | None = None
     hung_since: datetime | None = None
     lost_since: datetime | None = None
+    proven: bool = False
     keep_warm: bool = False
 
     @property

@@ -77,9 +77,14 @@ def _unknown_to_host(replica: Replica, now: datetime) -> Replica:
 
 
 def _with_facts(replica: Replica, seen: HostReplica) -> Replica:
-    """The facts that are recorded with a replica: its address, the process that it is, and whether that hangs."""
-    members = seen.members or replica.members
-    return msgspec.structs.replace(replica, address=seen.address or replica.address, members=members, hung_since=seen.hung_since)
+    """The facts that are recorded with a replica: its address, the process that it is, whether it has served, and whether it hangs."""
+    return msgspec.structs.replace(
+        replica,
+        address=seen.address or replica.address,
+        members=seen.members or replica.members,
+        proven=replica.proven or seen.state is S.SERVING,
+        hung_since=seen.hung_since,
+    )
 
 
 def _exited(replica: Replica, seen: HostReplica, now: datetime) -> Replica:
@@ -120,21 +125,16 @@ def is_serving(item: SeenReplica) -> bool:
     return item.reachable and item.seen is not None and item.seen.state is S.SERVING
 
 
-def has_proven_itself(item: SeenReplica, published: Published | None) -> bool:
-    """True when its host says that it serves, or said so before it fell silent: then the proxies were told of it."""
-    return is_serving(item) or (not item.reachable and is_told(item.replica.replica_id, published))
-
-
-def is_told(replica_id: str, published: Published | None) -> bool:
-    """True when the proxies have been told to send new requests to the replica, whether or not they have said yes."""
-    if published is None or published.route is None:
-        return False
-    return any(t.replica_id == replica_id and not t.draining for track in published.route.tracks for t in track.targets)
+def has_proven_itself(item: SeenReplica) -> bool:
+    """True when its host says that it serves, or said so before it fell silent: the proxies may have been told of it since."""
+    return is_serving(item) or (item.replica.proven and not item.reachable)
 
 
 def is_routed(replica_id: str, published: Published | None) -> bool:
     """True when every live proxy sends new requests to the replica."""
-    return published is not None and published.acked and is_told(replica_id, published)
+    if published is None or not published.acked or published.route is None:
+        return False
+    return any(t.replica_id == replica_id and not t.draining for track in published.route.tracks for t in track.targets)
 
 
 def is_shut(replica_id: str, published: Published | None) -> bool:

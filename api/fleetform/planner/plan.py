@@ -45,8 +45,7 @@ def _follow(draft: Draft) -> Draft:
     found = []
     for item in draft.observed.replicas:
         replica = followed(item, draft.start_limit_s(item.replica.track), draft.observed.host_lost_s, draft.now)
-        published = draft.observed.published
-        if replica.phase is P.STARTING and has_proven_itself(item, published) and is_routed(replica.replica_id, published):
+        if replica.phase is P.STARTING and has_proven_itself(item) and is_routed(replica.replica_id, draft.observed.published):
             replica = moved(replica, P.READY, draft.now)
         found.append(phases.kept(item, replica, draft.now))
     return draft.but(replicas=tuple(found))
@@ -85,8 +84,7 @@ def _adopt(draft: Draft) -> Draft:
 
 def _proven(draft: Draft) -> Counter[str]:
     """Replicas per track that are ready, or have proven themselves to their host: the proxies may send them requests already."""
-    published = draft.observed.published
-    starting = (r for r in draft.replicas if r.phase is P.STARTING and has_proven_itself(draft.item(r.replica_id), published))
+    starting = (r for r in draft.replicas if r.phase is P.STARTING and has_proven_itself(draft.item(r.replica_id)))
     return Counter(r.track for r in (*(r for r in draft.replicas if r.phase is P.READY), *starting))
 
 

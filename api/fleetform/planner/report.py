@@ -35,8 +35,7 @@ GOOD_NEWS = {
 
 def route_of(draft: Draft) -> EndpointRoute:
     """The route that the gateways should have."""
-    seen = draft.observed
-    serving = frozenset(item.replica.replica_id for item in seen.replicas if has_proven_itself(item, seen.published))
+    serving = frozenset(item.replica.replica_id for item in draft.observed.replicas if has_proven_itself(item))
     return routes.route(draft.desired, draft.state, draft.replicas, serving, phase_word(picture(draft)), draft.observed.start_times)
 
 
