@@ -86,3 +86,18 @@ async def test_without_a_host_process_nothing_is_measured(tmp_path: Path) -> Non
     driver = LocalDriver(tmp_path / "none.sock")
     assert await app.DriverLoads(driver).read() == ()
     await driver.close()
+
+
+@pytest.mark.anyio
+async def test_an_answer_in_two_parts_waits_for_no_ack_of_the_first() -> None:
+    with app.bound("127.0.0.1", 0, "FLEETFORM_PORT") as where:
+        delays: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        async def served(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            delays.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        async with await asyncio.start_server(served, sock=where):
+            _, writer = await asyncio.open_connection(*where.getsockname())
+            writer.close()
+            assert await delays
