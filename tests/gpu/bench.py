@@ -44,7 +44,7 @@ class Folder:
         self.path = path
 
     async def verify(self, command: VerifyArtifact, on_progress: Progress) -> Manifest:
-        raise NotImplementedError
+        raise AssertionError("a start verifies no new artifact")
 
     async def ensure(
         self, manifest: Manifest, artifact: str, prefixes: tuple[str, ...], on_progress: Progress, *, convert: bool = True

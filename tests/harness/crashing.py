@@ -37,7 +37,7 @@ TAKEN = frozenset({Step.LEASE_BEFORE_TAKE, Step.LEASE_TAKEN})
 VERIFIED = frozenset({Step.VERIFY_BEFORE, Step.VERIFY_SENT, Step.VERDICT_WRITTEN, Step.VERDICT_COMMITTED})
 DELETED = frozenset({Step.DELETE_WRITTEN, Step.DELETE_COMMITTED})
 ASLEEP = frozenset(step for step in Step if step.startswith(("host.sleep.", "host.wake.", "host.evict.", "server.evict.")))
-"""What only engines on a device pass. tests/host/test_warm_pool.py dies there; the simulation, around the server's command."""
+"""What only engines on a device pass. tests/host/test_warm_pool_deaths.py dies there; the simulation, around the server's command."""
 
 AWAKE = tuple(step for step in Step if step not in ASLEEP)
 """The steps that a stack without devices passes."""

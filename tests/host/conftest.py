@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.host.machine import Machine
+from tests.host.warm import WarmMachine
 
 
 @pytest.fixture
@@ -19,3 +20,17 @@ def worker(machine: Machine) -> Machine:
     """A machine whose worker answers."""
     machine.start_worker()
     return machine
+
+
+@pytest.fixture
+def idle() -> Iterator[WarmMachine]:
+    """A machine with devices and a pool, and no worker yet."""
+    with WarmMachine() as made:
+        yield made
+
+
+@pytest.fixture
+def warm(idle: WarmMachine) -> WarmMachine:
+    """The same with a worker."""
+    idle.start_worker()
+    return idle

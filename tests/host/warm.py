@@ -107,3 +107,14 @@ class WarmMachine(Machine):
 
     def engine_log(self, engine_id: str) -> str:
         return (self.settings.home / "logs" / "replicas" / f"{engine_id}.log").read_text()
+
+
+def phases(replica: HostReplica) -> list[str]:
+    """The names of its start's phases, in their order."""
+    return [phase.name for phase in replica.phases]
+
+
+def worker_of(machine: WarmMachine) -> Identity:
+    """The worker that answers."""
+    assert machine.worker is not None
+    return machine.worker

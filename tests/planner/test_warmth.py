@@ -1,5 +1,7 @@
 """Who may sleep, who is woken first, and who is ended: as the planner sees it."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -15,9 +17,9 @@ P = ReplicaPhase
 TYPE = "gpu-a10-1x"
 
 
-def a_world(replicas: int = 2, shape: Shape = GPU_SHAPE, hosts: tuple[HostCapacity, ...] = (a_host(gpus=4),), **fields: object) -> World:
+def a_world(replicas: int = 2, shape: Shape = GPU_SHAPE, hosts: tuple[HostCapacity, ...] = (a_host(gpus=4),), **fields: Any) -> World:
     """An endpoint that serves with so many replicas, from none to three by its load."""
-    effective = effective_endpoint(replicas=0, instance_type=TYPE, **fields)  # type: ignore[arg-type]
+    effective = effective_endpoint(replicas=0, instance_type=TYPE, **fields)
     world = World(msgspec.structs.replace(effective, max_replicas=4), hosts=hosts)
     world.shapes[TYPE] = shape
     world.scale(replicas)
