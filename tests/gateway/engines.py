@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import re
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,12 @@ class EchoEngine:
         self.seen: list[tuple[str, list[tuple[str, str]], bytes]] = []
         self._server: asyncio.Server | None = None
 
-    async def start(self) -> None:
-        self._server = await asyncio.start_unix_server(self._serve, self.path, limit=1 << 24)
+    async def start(self, listening: socket.socket | None = None) -> None:
+        """Serve at path, with as long a queue of connections as vLLM has; or at a socket that listens there already."""
+        if listening is None:
+            self._server = await asyncio.start_unix_server(self._serve, self.path, limit=1 << 24, backlog=2048)
+        else:
+            self._server = await asyncio.start_unix_server(self._serve, sock=listening, limit=1 << 24)
 
     async def stop(self) -> None:
         assert self._server is not None

@@ -80,8 +80,15 @@ def test_what_an_earlier_activator_had_is_no_failure_of_replicas() -> None:
 def test_it_is_bounced_twice_at_once_and_then_with_growing_pauses_until_envoy_has_no_retry_left() -> None:
     tries = Tries()
     pauses = [tries.arrived("r", attempt).pause_s for attempt in range(1, 9)]
-    assert pauses == [0, 0, 0.25, 0.5, 1, 2, 4, 4]
+    assert pauses == [0, 0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6]
     assert tries.arrived("r", RETRIES + 1).is_over
+
+
+def test_what_replicas_have_failed_waits_longer_each_time() -> None:
+    tries = Tries()
+    assert [tries.arrived("r", attempt).pause_s for attempt in (1, 4, 7)] == [0, 0.5, 1]
+    assert tries.arrived("r", 20).pause_s == 2
+    assert Tries().arrived("other", 3).pause_s == 0.25
 
 
 def test_requests_are_told_apart_and_the_oldest_are_forgotten() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import socket
 import time
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -74,6 +75,24 @@ def test_a_request_that_breaks_every_replica_is_tried_four_times(gateway: Gatewa
     assert 2 <= len(taken) <= 4
     for server in servers:
         server.close()
+
+
+def test_a_crowd_waits_for_a_replica_that_takes_no_connection_for_a_while(gateway: Gateway, pool: ThreadPoolExecutor) -> None:
+    """It listens, and its queue of connections is full: what it refuses comes back, and waits."""
+    path = gateway.root / "stalled.sock"
+    engine = EchoEngine(path, "stalled")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen(3)
+        gateway.publish(a_route("stalls", phase="ScaledToZero"))
+        asked = [pool.submit(ask, gateway, "stalls") for _ in range(100)]
+        until_waiting(gateway, "p1/stalls", 100)
+        gateway.publish(a_route("stalls", a_track("v1", 100, path)))
+        until("some are at the replica", lambda: waiting(gateway, "p1/stalls") < 50, every_s=0.001)
+        until("what it refused is back", lambda: waiting(gateway, "p1/stalls") > 90, every_s=0.01)
+        gateway.run(engine.start(listening))
+        assert Counter(each.result(timeout=60) for each in asked) == {"stalled": 100}
+        gateway.run(engine.stop())
 
 
 def test_replicas_that_refuse_are_not_tried_for_ever(gateway: Gateway, held_engine: EchoEngine) -> None:

@@ -6,6 +6,7 @@ do not answer.
 
 import asyncio
 import contextlib
+import socket
 import time
 from collections.abc import Callable, Iterable
 
@@ -23,6 +24,9 @@ from fleetform.settings import Settings
 
 log = structlog.get_logger(__name__)
 LOOK_S = 0.25
+RELEASED_TOGETHER = 100
+"""A crowd goes in parts of so many: a replica accepts connections one by one, and refuses what its queue of them cannot hold."""
+_BETWEEN_PARTS_S = 0.02
 _CONNECT_S = 0.2
 _SOONER_S = 0.1
 """So much before Envoy's own limit, where it has one: what it ends by itself it would try again."""
@@ -137,10 +141,12 @@ class Hold:
             return False
         if not await _answers(self._in_rotation(route)):
             return True
-        now = asyncio.get_running_loop().time()
-        for place in self._held.get(key, ()):
-            if place.not_before <= now:
-                place.settle(answers.failed_too_often(route, place.tried.attempt) if place.tried.is_over else BOUNCE)
+        loop = asyncio.get_running_loop()
+        ready = [place for place in self._held.get(key, ()) if place.not_before <= loop.time() and not place.answer.done()]
+        for place in ready[:RELEASED_TOGETHER]:
+            place.settle(answers.failed_too_often(route, place.tried.attempt) if place.tried.is_over else BOUNCE)
+        if len(ready) > RELEASED_TOGETHER:
+            loop.call_later(_BETWEEN_PARTS_S, self._look_at, [key])
         return False
 
     def _is_in_force(self, route: EndpointRoute, version: int) -> bool:
@@ -185,23 +191,26 @@ def open_targets(route: EndpointRoute) -> list[Target]:
 
 
 async def _answers(targets: list[Target]) -> bool:
-    """True when something listens at one of them: that a replica has died is seen here before the server has seen it."""
+    """True when one of them takes a connection: that a replica has died, or has more than it can take, is seen here first."""
     for target in targets:
         try:
-            async with asyncio.timeout(_CONNECT_S):
-                writer = await _connected(target.address)
+            await _connect(target.address)
         except (OSError, TimeoutError):
             continue
-        writer.close()
         return True
     return False
 
 
-async def _connected(address: Address) -> asyncio.StreamWriter:
+async def _connect(address: Address) -> None:
+    """Connect and hang up; OSError or TimeoutError when nobody takes it."""
     match address:
         case Unix(path=path):
-            return (await asyncio.open_unix_connection(path))[1]
+            # Not asyncio's, which takes a connection for made that a full queue has refused.
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.setblocking(False)
+                connection.connect(path)
         case Loopback(port=port):
-            return (await asyncio.open_connection("127.0.0.1", port))[1]
+            async with asyncio.timeout(_CONNECT_S):
+                (await asyncio.open_connection("127.0.0.1", port))[1].close()
         case _:
             raise OSError("not on this machine")

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from fleetform.gateway.routing import RETRIES
 
 FAILURES_MAX = 4
-_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 4.0
+_PAUSE_S, _FAILED_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 0.25, 4.0
 _KEPT = 10_000
 
 
@@ -28,7 +28,12 @@ class Try:
 
     @property
     def pause_s(self) -> float:
-        """How long to wait before it is bounced again. Twice it is done at once: Envoy may have had to try in the wrong place."""
+        """How long to wait before it is bounced again. Twice it is done at once: Envoy may have had to try in the wrong place.
+
+        Not when replicas have failed it: what ails them for a moment, a full queue of connections say, would use up its tries.
+        """
+        if self.failures:
+            return min(_FAILED_PAUSE_S * 2 ** (self.arrivals - 1), _LONGEST_PAUSE_S)
         return 0.0 if self.arrivals <= 2 else min(_PAUSE_S * 2 ** (self.arrivals - 3), _LONGEST_PAUSE_S)
 
 
