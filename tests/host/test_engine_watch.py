@@ -124,16 +124,34 @@ def test_engines_are_asked_and_their_streams_counted(worker: Machine) -> None:
     assert (found.waiting, found.kv_usage, found.token_capacity) == (2, 0.25, 1600)
     assert found.memory_mib is not None
     assert 0 < found.memory_mib < 200
-    assert window(worker) is None
+    seen = until("what it says first counts", lambda: window(worker))
+    assert (seen.track, seen.errors, seen.requests, seen.gaps.counts) == ("v1.00000000", 5, 0, {10: 100})
     tell(folder, process=1, failed=6, c10=103, c20=1)
-    seen = until("its streams are known", lambda: window(worker))
-    assert (seen.track, seen.errors, seen.requests, seen.gaps.counts) == ("v1.00000000", 1, 0, {10: 3, 20: 1})
+    seen = until("and what is new since", lambda: window(worker, gaps=101))
+    assert (seen.errors, seen.gaps.counts) == (6, {10: 103, 20: 1})
     tell(folder, process=2, failed=50, c10=500)
     (folder / "metrics").write_text(TEXT.replace("} 3.0", "} 4.0"))
     until("another process is known", lambda: known(worker, 4))
     tell(folder, process=2, failed=50, c10=501)
-    after = until("counting goes on", lambda: window(worker, gaps=4))
-    assert after.errors == 1
+    after = until("counting goes on", lambda: window(worker, gaps=104))
+    assert after.errors == 6
+
+
+def test_of_an_engine_that_was_taken_over_only_what_is_new_counts(machine: Machine) -> None:
+    """What it had done before, an earlier worker may have counted."""
+    folder = machine.root / "told"
+    folder.mkdir()
+    (folder / "metrics").write_text(TEXT)
+    tell(folder, process=1, failed=0)
+    first = machine.start_worker()
+    machine.serving(told_directory=str(folder))
+    machine.kill(first)
+    tell(folder, process=1, failed=5, c10=100)
+    machine.start_worker()
+    until("the engine is known", lambda: known(machine, 3))
+    tell(folder, process=1, failed=6, c10=103)
+    seen = until("what is new is known", lambda: window(machine))
+    assert (seen.errors, seen.gaps.counts) == (1, {10: 3})
 
 
 def test_an_engine_without_metrics_has_its_memory_and_nothing_else(worker: Machine) -> None:

@@ -47,9 +47,12 @@ class EngineWatch:
         self._replicas = replicas
         self._store = store
         self._engines: dict[str, _Engine] = {}
+        self._taken_over: frozenset[str] = frozenset()
         self._rounds: asyncio.Task[None] | None = None
 
     def start(self) -> None:
+        """Begin, once the replicas of an earlier worker have been taken over."""
+        self._taken_over = frozenset(replica.record.replica_id for replica in self._replicas.serving())
         self._rounds = asyncio.create_task(self._make_rounds(), name="engine watch")
 
     async def stop(self) -> None:
@@ -78,17 +81,22 @@ class EngineWatch:
             await self._engines.pop(replica_id).close()
         for replica_id, replica in serving.items():
             if replica_id not in self._engines:
-                self._engines[replica_id] = _Engine(replica, self._store)
+                self._engines[replica_id] = _Engine(replica, self._store, is_new=self._is_new(replica))
             self._engines[replica_id].look()
+
+    def _is_new(self, replica: Replica) -> bool:
+        """True when every request that its engine has had is this replica's, and nobody has counted any yet."""
+        return replica.record.replica_id not in self._taken_over and not replica.record.woken_id
 
 
 class _Engine:
-    """One engine, with the look at it that is under way, if any."""
+    """One engine, with the look at it that is under way, if any. is_new: what it says first counts as well."""
 
-    def __init__(self, replica: Replica, store: WindowStore) -> None:
+    def __init__(self, replica: Replica, store: WindowStore, *, is_new: bool) -> None:
         self.load: EngineLoad | None = None
         self._replica = replica
         self._store = store
+        self._is_new = is_new
         self._open = AsyncExitStack()
         self._http: httpx2.AsyncClient | None = None
         self._looking: asyncio.Task[None] | None = None
@@ -162,12 +170,14 @@ class _Engine:
         return memory_mib(member.pid for member in group.ours)
 
     def _streamed(self, answer: bytes) -> None:
-        """Into the windows goes what has come since the last answer; the first one, of an engine that was taken over, only begins."""
+        """Into the windows goes what has come since the last answer: all of the first if the engine is new, else that only begins."""
         try:
             told = msgspec.json.decode(answer, type=Told)
         except msgspec.DecodeError:
             return
         before, self._told = self._told, told
+        if before is None and self._is_new:
+            before = Told(process=told.process)
         if before is None or before.process != told.process:
             return
         record = self._replica.record
