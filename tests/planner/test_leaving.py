@@ -50,3 +50,18 @@ def test_a_failed_replica_is_not_shown_any_more_when_another_was_tried_before_it
     assert len(world.born) == 3, "its successor was started meanwhile"
     world.settle()
     assert list(world.rows) == [second, world.born[2]]
+
+
+def test_a_replica_that_the_proxies_may_use_already_ends_its_requests_before_it_leaves() -> None:
+    """One of them has taken the route, and not all of them have said so."""
+    world = World()
+    world.deaf = True
+    for _ in range(5):
+        world.step()
+    (starting,) = world.rows.values()
+    assert (starting.phase, starting.proven) == (ReplicaPhase.STARTING, True)
+    world.deleting = True
+    world.step()
+    world.deaf = False
+    stops = [action.command for made in world.settle() for action in made.actions if isinstance(action, Stop)]
+    assert [stop.drain_timeout_s for stop in stops] == [300]

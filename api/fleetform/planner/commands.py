@@ -99,7 +99,8 @@ def _sends(draft: Draft, item: SeenReplica, replica: Replica) -> Iterator[Action
         if start is not None:
             yield Start(host=host, command_id=f"start-{replica.replica_id}", command=start)
     elif replica.phase in (P.DRAINING, P.FAILED) and _is_to_stop(draft, item, replica) and _may_stop(draft, replica):
-        drain_s = max(DRAIN_FLOOR_S, draft.desired.effective.request_timeout_s) if replica.ready_at else 0
+        may_have_some = replica.proven or replica.ready_at is not None
+        drain_s = max(DRAIN_FLOOR_S, draft.desired.effective.request_timeout_s) if may_have_some else 0
         keeps = warmth.is_kept(draft, replica)
         command = StopReplica(replica_id=replica.replica_id, drain_timeout_s=drain_s, keep_warm=keeps)
         yield Stop(host=host, command_id=f"stop-{replica.replica_id}", command=command)
