@@ -89,6 +89,15 @@ def test_an_older_decision_than_the_recorded_one_is_not_taken() -> None:
     assert living(world) == 4
 
 
+def test_a_decision_counts_though_the_clock_was_set_back() -> None:
+    """Also that of a successor whose clock is slow: what is held at zero must not wait until the clock has come round."""
+    world = at_zero()
+    world.pass_time(-3600)
+    world.scale(1, ScalingReason.WOKEN)
+    world.settle()
+    assert living(world) == 1
+
+
 def test_changed_bounds_hold_at_once() -> None:
     world = served()
     world.put(wish(least=3))

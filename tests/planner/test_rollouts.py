@@ -409,3 +409,30 @@ def test_no_weight_moves_before_its_replicas_are_ready_and_no_hold_begins_before
     world.settle()
     assert world.weights() == {"v1": 50, "v2": 50}
     assert world.records[-1].steps[-1].started_at == world.now
+
+
+def test_a_clock_that_is_set_back_makes_no_pause_and_no_hold_longer() -> None:
+    """Each of them begins anew."""
+    world = begun(bake_s=600)
+    world.pass_time(-3600)
+    world.settle()
+    for split in ({"v1": 50, "v2": 50}, {"v2": 100}):
+        world.pass_time(60)
+        world.settle()
+        assert world.weights() == split
+    world.pass_time(60)
+    world.settle()
+    assert world.status.ready
+    world.pass_time(-3600)
+    world.settle()
+    world.pass_time(600)
+    world.settle()
+    assert world.ready("v1") == 0
+    (serving,) = world.rows
+    world.crash(serving)
+    world.step()
+    world.pass_time(-3600)
+    world.settle()
+    world.pass_time(1)
+    world.settle()
+    assert world.ready("v2") == 1

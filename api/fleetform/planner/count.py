@@ -52,7 +52,7 @@ def chosen(
     if recorded is None:
         return _first(policy, now)
     found = recorded
-    if newer is not None and (newer.at > recorded.at or (newer.at == recorded.at and newer.replicas != recorded.replicas)):
+    if newer is not None and _is_newer(newer, recorded, now):
         found = newer
     if not state.settled and found.replicas < recorded.replicas:
         found = recorded
@@ -62,6 +62,13 @@ def chosen(
     if count != found.replicas or (found.more_above, found.fewer_below) != edges(policy, count):
         return _bounded(policy, found, count, recorded.replicas, now)
     return found
+
+
+def _is_newer(newer: ScalingDecision, recorded: ScalingDecision, now: datetime) -> bool:
+    """What was recorded later than now tells nothing of the order: a clock was set back since, or its server's was fast."""
+    if recorded.at > now:
+        return True
+    return newer.at > recorded.at or (newer.at == recorded.at and newer.replicas != recorded.replicas)
 
 
 def _first(policy: Policy, now: datetime) -> ScalingDecision:

@@ -121,7 +121,8 @@ def _shift(draft: Draft) -> Draft:
         return draft
     before = {item.replica.replica_id: item.replica.phase for item in draft.observed.replicas}
     failed = [r for r in draft.replicas if r.phase is P.FAILED and before[r.replica_id] is not P.FAILED]
-    counted = rollout.counted(rollout.forgiven(draft.state, draft.replicas, draft.now), failed, draft.now)
+    state = rollout.not_ahead(draft.state, draft.now)
+    counted = rollout.counted(rollout.forgiven(state, draft.replicas, draft.now), failed, draft.now)
     draft = _judge(draft.but(state=history.kept(counted, draft.now)))
     draft = _advance(draft)
     state = draft.wanted_state

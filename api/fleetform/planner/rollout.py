@@ -158,6 +158,16 @@ def _settled(state: RolloutState, ready: dict[str, int], final: dict[str, int], 
     return msgspec.structs.replace(state, old={}, settled=True, idle_since=state.idle_since | leaving), None
 
 
+def not_ahead(state: RolloutState, now: datetime) -> RolloutState:
+    """state with nothing in it later than now: where a clock was set back, or a predecessor's was fast, holds and pauses begin anew."""
+    step_at = None if state.step_at is None else min(state.step_at, now)
+    idle_since = {t: min(at, now) for t, at in state.idle_since.items()}
+    failures = {t: msgspec.structs.replace(f, last_at=min(f.last_at, now)) for t, f in state.failures.items()}
+    if (step_at, idle_since, failures) == (state.step_at, state.idle_since, state.failures):
+        return state
+    return msgspec.structs.replace(state, step_at=step_at, idle_since=idle_since, failures=failures)
+
+
 def counted(state: RolloutState, failed: Iterable[Replica], now: datetime) -> RolloutState:
     """state with the failed starts of these replicas, which have just failed. A lost host is not the track's fault."""
     failures = dict(state.failures)
