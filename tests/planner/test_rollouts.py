@@ -310,6 +310,34 @@ def test_two_rollouts_on_one_endpoint_never_interleave() -> None:
     assert first.ended_at == second.started_at
 
 
+@pytest.mark.parametrize("steps_done", [0, 1, 2])
+@pytest.mark.parametrize("replicas", [1, 4])
+def test_a_rollout_that_superseded_another_is_turned_back_to_what_had_settled(steps_done: int, replicas: int) -> None:
+    """Not to the split that it found: of the version in between nobody knows, and `live` never named it."""
+    world = served(replicas)
+    world.put(wish(replicas=replicas))
+    world.settle()
+    for _ in range(steps_done):
+        world.pass_time(60)
+        world.settle()
+    assert world.weights() == [{"v1": 90, "v2": 10}, {"v1": 50, "v2": 50}, {"v2": 100}][steps_done]
+    world.broken["v3"] = FailureReason.WRONG_MODEL
+    world.put(wish({"v3": 100}, replicas))
+    plans = []
+    for _ in range(40):
+        plans.append(world.step())
+        assert world.ready() >= replicas
+        world.pass_time(1)
+    assert world.weights() == {"v1": 100}
+    assert (world.status.phase, world.ready("v1")) == ("RolledBack", replicas)
+    assert world.status.live is not None
+    assert {name: v.weight for name, v in world.status.live.variants.items() if v.weight} == {"v1": 100}
+    assert [(r.generation, r.phase) for r in world.records[-2:]] == [(2, RolloutPhase.SUPERSEDED), (3, RolloutPhase.ROLLED_BACK)]
+    world.put(wish({"v4": 100}, replicas))
+    world.settle()
+    assert world.weights() == {"v1": 90, "v4": 10}
+
+
 def test_a_limit_that_changes_in_the_middle_goes_on_with_the_step_that_is_held() -> None:
     world = begun()
     world.pass_time(30)

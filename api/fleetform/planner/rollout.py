@@ -216,21 +216,23 @@ def is_swap(state: RolloutState) -> bool:
 
 
 def rolled_back(state: RolloutState) -> RolloutState:
-    """state with the old split as the wanted one."""
-    kept = state.old.keys() | state.idle_since.keys()
-    return msgspec.structs.replace(
+    """state with the old split in force at once and, where that one had never settled, on its way back from it to the last that had."""
+    back = not state.back and bool(state.before) and all(t in state.tracks for t in state.before)
+    good = state.before if back else state.old
+    kept = state.old.keys() | state.idle_since.keys() | good.keys()
+    turned = msgspec.structs.replace(
         state,
-        old={},
-        new=state.old,
+        new=good,
         in_force=state.old,
-        step=len(state.steps) - 1,
         step_at=None,
-        before={},
-        back=False,
         baseline=None,
         tracks={t: track for t, track in state.tracks.items() if t in kept},
+        idle_since={t: at for t, at in state.idle_since.items() if t not in good},
         failures={t: f for t, f in state.failures.items() if t in kept},
     )
+    if good == state.old:
+        return msgspec.structs.replace(turned, old={}, step=len(state.steps) - 1, before={}, back=False)
+    return msgspec.structs.replace(turned, steps=(100,), step=-1, back=True)
 
 
 def stalled(state: RolloutState, ready: dict[str, int]) -> str | None:
@@ -253,11 +255,15 @@ def retry_at(state: RolloutState, track: str) -> datetime | None:
 
 
 def baked(state: RolloutState, bake_s: int, gone: Collection[str], now: datetime) -> RolloutState:
-    """state without idle tracks whose bake is over. gone: tracks whose version was deleted, which ends their bake."""
-    idle = {t: at for t, at in state.idle_since.items() if t not in gone and now < at + timedelta(seconds=bake_s)}
-    needed = state.new.keys() | state.old.keys() | idle.keys()
-    tracks = {t: track for t, track in state.tracks.items() if t in needed}
-    failures = {t: f for t, f in state.failures.items() if t in needed}
+    """state without idle tracks whose bake is over. gone: tracks whose version was deleted, which ends their bake.
+
+    What had settled before is idle too once another rollout has begun where none of its traffic was left.
+    """
+    served = state.new.keys() | state.old.keys()
+    left = {t: now for t in state.before if is_moving(state) and t in state.tracks and t not in served}
+    idle = {t: at for t, at in (left | state.idle_since).items() if t not in gone and now < at + timedelta(seconds=bake_s)}
+    tracks = {t: track for t, track in state.tracks.items() if t in served or t in idle}
+    failures = {t: f for t, f in state.failures.items() if t in tracks}
     if idle == state.idle_since and len(tracks) == len(state.tracks):
         return state
     return msgspec.structs.replace(state, idle_since=idle, tracks=tracks, failures=failures)
