@@ -1,5 +1,6 @@
 """Identity, signals and groups: only the very process that was meant is ever reached."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -161,3 +163,45 @@ launch(["/bin/touch", {str(mark)!r}], {{}}, Path({str(tmp_path)!r}), Path({str(t
     pid = int((tmp_path / "pid").read_text())
     until("the gate closed", lambda: (stat := processes.read_stat(pid)) is None or stat.state == "Z")
     assert not mark.exists()
+
+
+def test_a_program_that_cannot_be_held_leaves_no_descriptor(tmp_path: Path) -> None:
+    """A supervisor tries a broken child again every half minute, for months."""
+    before = set(Path("/proc/self/fd").iterdir())
+    with pytest.raises(OSError, match="No such file"):
+        launch(["/bin/true"], {}, tmp_path, tmp_path / "missing" / "log", lambda identity: None)
+    assert set(Path("/proc/self/fd").iterdir()) == before
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM])
+def test_a_process_that_cannot_be_looked_at_is_not_said_to_be_gone(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    me = identify(os.getpid())
+    assert me is not None
+    monkeypatch.setattr(os, "pidfd_open", mock.Mock(side_effect=OSError(number, os.strerror(number))))
+    with pytest.raises(OSError, match=os.strerror(number)):
+        processes.open_pidfd(me)
+
+
+def test_a_process_whose_number_has_become_a_threads_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    me = identify(os.getpid())
+    assert me is not None
+    monkeypatch.setattr(os, "pidfd_open", mock.Mock(side_effect=OSError(errno.EINVAL, os.strerror(errno.EINVAL))))
+    assert processes.open_pidfd(me) is None
+
+
+def test_processes_that_proc_hides_are_passed_over(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """/proc may be mounted so that other users' processes may not be read (hidepid=1)."""
+    leader = session(home, children=1)
+    read_text = Path.read_text
+
+    def hidden(path: Path) -> str:
+        if path == Path("/proc/1/stat"):
+            raise PermissionError
+        return read_text(path)
+
+    with monkeypatch.context() as hides:
+        hides.setattr(Path, "read_text", hidden)
+        assert processes.read_stat(1) is None
+        assert len(group(leader, home).ours) == 2
+    end_group(leader, home, grace_s=5)
+    reap(leader)

@@ -146,6 +146,25 @@ def test_a_child_changed_while_no_supervisor_ran_is_exchanged_by_the_next(machin
     assert processes.alive(first)
 
 
+def test_what_a_dead_successor_had_begun_to_take_over_from_is_ended_by_the_next_supervisor(machine: Machine) -> None:
+    """Alone, the next one takes the place that the first has never left."""
+
+    def write(sleep_s: int) -> None:
+        machine.write_child("exchanged", [*SLEEP[:1], str(sleep_s)], exchange=True)
+
+    write(600)
+    supervisor = machine.start_supervisor()
+    first = running(machine, "exchanged")
+    write(601)
+    processes.send(supervisor, signal.SIGHUP)
+    second = until("its successor runs", lambda: other(machine, "exchanged", first))
+    machine.kill(supervisor)
+    machine.kill(second)
+    machine.start_supervisor()
+    until("it is started alone", lambda: other(machine, "exchanged", second))
+    assert not processes.alive(first)
+
+
 def test_an_orderly_stop_ends_all_children_in_falling_order(machine: Machine) -> None:
     for order, name in enumerate(("one", "two", "three")):
         machine.write_child(name, SLEEP, order=order)
@@ -243,6 +262,27 @@ def test_a_child_that_cannot_be_executed_is_tried_again(machine: Machine) -> Non
     machine.start_supervisor()
     until("it is said", lambda: "broken: ended (exit 127); starts again in 0.4 s" in machine.log.read_text())
     assert "cannot start /no/such/program" in machine.log.read_text()
+
+
+def test_a_disk_that_takes_nothing_ends_neither_the_supervisor_nor_its_care_for_others(machine: Machine) -> None:
+    """Not even a line of its own log can be written; one child's log has no place; one file cannot be read."""
+    (machine.root / "file").touch()
+    machine.write_child("homeless", SLEEP, log=str(machine.root / "file" / "log"))
+    machine.write_child("mortal", SLEEP, order=1, log="/dev/null")
+    (machine.settings.home / "host" / "children" / "odd.json").mkdir()
+    record_ = machine.settings.home / "host" / "supervisor.json"
+    with Path("/dev/full").open("wb") as full:
+        supervisor = subprocess.Popen(
+            [sys.executable, "-m", "fleetform.host.supervisor"], env=machine.variables, stdin=subprocess.DEVNULL, stdout=full, stderr=full
+        )
+    until("it is there", record_.exists)
+    (machine.settings.home / "host" / "children" / "odd.json").rmdir()
+    first = running(machine, "mortal")
+    machine.kill(first)
+    until("it is started again", lambda: other(machine, "mortal", first))
+    assert supervisor.poll() is None
+    supervisor.terminate()
+    assert supervisor.wait(15) == 0
 
 
 def test_it_imports_nothing_but_the_standard_library() -> None:

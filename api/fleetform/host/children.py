@@ -1,5 +1,6 @@
 """A child of the supervisor: what its file says, the process that it is now, and when it may start again. Standard library only."""
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -54,13 +55,17 @@ class Child:
         self.has_listened = False
 
     def adopt(self) -> None:
-        """Take the recorded process for ours, if it still runs. One whose spec changed while no supervisor ran is ended or exchanged."""
-        identity = recorded_identity(self.record)
-        if identity is None or not processes.alive(identity):
-            return
+        """Take the recorded process for ours, if it still runs. One whose spec changed while no supervisor ran is ended or exchanged.
+
+        What a dead one had begun to take over from is ended: it would keep its place from the next, which starts alone.
+        """
         facts = records.read_json(self.record) or {}
+        identity, self.retired = _identity(facts.get("identity")), _retired(facts)
+        if identity is None or not processes.alive(identity):
+            self._end_retired()
+            return
         self._watch(identity)
-        self.epoch, self.retired = int(facts.get("epoch", 0)), _retired(facts)
+        self.epoch = int(facts.get("epoch", 0))
         if facts.get("spec") == _digest(self.spec):
             say(f"{self.spec.name}: adopted pid {identity.pid}")
         elif facts.get("exchange") and self.may_be_exchanged(self.spec):
@@ -74,10 +79,10 @@ class Child:
 
         Sockets that its predecessor left are removed: they would pass for its own, and their removal by the child for a loss.
         """
-        self.spec.log.parent.mkdir(parents=True, exist_ok=True)
-        for path in self.spec.sockets:
-            path.unlink(missing_ok=True)
         try:
+            self.spec.log.parent.mkdir(parents=True, exist_ok=True)
+            for path in self.spec.sockets:
+                path.unlink(missing_ok=True)
             argv = [word.replace("{epoch}", str(self.epoch)) for word in self.spec.argv] if self.spec.exchange else self.spec.argv
             identity = launch(argv, self.spec.env, self.spec.cwd, self.spec.log, self._write_record)
         except OSError as error:
@@ -111,7 +116,10 @@ class Child:
         self._unwatch()
         self._end_retired()
         self.epoch = 0
-        records.remove(self.record)
+        try:
+            records.remove(self.record)
+        except OSError as error:  # it names a process that is gone, which whoever reads it sees
+            say(f"{self.spec.name}: its record cannot be removed: {error}")
 
     def may_be_exchanged(self, spec: Spec) -> bool:
         """True when it runs, and what it is to become can be started beside it."""
@@ -154,7 +162,8 @@ class Child:
         self.identity = identity
         self.has_listened = False
         self.started_at = time.monotonic()
-        self.pidfd = processes.open_pidfd(identity)
+        with contextlib.suppress(OSError):  # without one, an adopted child's end is seen some seconds later
+            self.pidfd = processes.open_pidfd(identity)
 
     def _unwatch(self) -> None:
         self.identity = None
@@ -221,6 +230,7 @@ def _identity(value: Any) -> Identity | None:
 
 
 def say(text: str) -> None:
-    """One line in the supervisor's own log, which is its standard error."""
+    """One line in the supervisor's own log, which is its standard error; lost where that cannot be written, as on a full disk."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    os.write(2, f"{stamp} supervisor: {text}\n".encode())
+    with contextlib.suppress(OSError):
+        os.write(2, f"{stamp} supervisor: {text}\n".encode())

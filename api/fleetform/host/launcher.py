@@ -21,6 +21,9 @@ def launch(
     read_end, write_end = os.pipe()
     try:
         child = _hold(argv, env, cwd, log, read_end, confined)
+    except BaseException:
+        os.close(write_end)
+        raise
     finally:
         os.close(read_end)
     try:

@@ -5,6 +5,7 @@ the same; its environment proves nothing, since variables set after a fork do no
 """
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -15,6 +16,8 @@ from typing import NamedTuple
 
 ORPHAN_GRACE_S = 1.0
 MAP = "forked"
+_NO_SUCH_PROCESS = frozenset({errno.ESRCH, errno.EINVAL, errno.ENOENT})
+"""How kernels say it of a pid that is free, or has become the number of a thread."""
 
 
 class Identity(NamedTuple):
@@ -56,10 +59,10 @@ def pid_namespace() -> int:
 
 
 def read_stat(pid: int) -> Stat | None:
-    """The stat line of pid, or None when there is no such process. A zombie still has one."""
+    """The stat line of pid, or None when there is no such process, or /proc hides it (another user's). A zombie still has one."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
     # The command's name stands in parentheses and may itself contain parentheses and spaces.
     fields = text[text.rindex(")") + 2 :].split()
@@ -102,20 +105,30 @@ def alive(identity: Identity) -> bool:
 
 
 def open_pidfd(identity: Identity) -> int | None:
-    """A pidfd of that very process, or None when it is gone. It becomes readable when the process ends; the caller closes it."""
+    """A pidfd of that very process, or None when it is gone. It becomes readable when the process ends; the caller closes it.
+
+    OSError when that cannot be found out, as without a free descriptor: then nobody may say that it is gone.
+    """
     try:
         descriptor = os.pidfd_open(identity.pid)
-    except (ProcessLookupError, OSError):
-        return None
+    except OSError as error:
+        if error.errno in _NO_SUCH_PROCESS:
+            return None
+        raise
     # Checked after opening: from here on the descriptor cannot come to mean another process.
-    if _same(identity) is None:
+    try:
+        is_same = _same(identity) is not None
+    except OSError:
         os.close(descriptor)
-        return None
-    return descriptor
+        raise
+    if is_same:
+        return descriptor
+    os.close(descriptor)
+    return None
 
 
 def send(identity: Identity, number: signal.Signals) -> bool:
-    """Send a signal to that very process. False when it is gone; nobody else is ever signalled."""
+    """Send a signal to that very process. False when it is gone; nobody else is ever signalled. OSError as in `open_pidfd`."""
     descriptor = open_pidfd(identity)
     if descriptor is None:
         return False
@@ -184,12 +197,15 @@ def end_group(leader: Identity, home: Path, grace_s: float, first: signal.Signal
 def _wait_for_all(identities: Iterable[Identity], timeout_s: float) -> None:
     """Until every one of them has ended, or the time is over."""
     poller = select.poll()
-    open_fds = {fd for fd in map(open_pidfd, identities) if fd is not None}
-    for descriptor in open_fds:
-        poller.register(descriptor, select.POLLIN)
     deadline = time.monotonic() + timeout_s
-    waiting = set(open_fds)
+    open_fds: set[int] = set()
     try:
+        for identity in identities:
+            descriptor = open_pidfd(identity)
+            if descriptor is not None:
+                open_fds.add(descriptor)
+                poller.register(descriptor, select.POLLIN)
+        waiting = set(open_fds)
         while waiting and (remaining := deadline - time.monotonic()) > 0:
             for descriptor, _ in poller.poll(remaining * 1000):
                 poller.unregister(descriptor)

@@ -30,6 +30,7 @@ from fleetform.host.processes import Identity
 PR_SET_CHILD_SUBREAPER = 36
 WAIT_POLL_S = 0.1
 ROTATE_EVERY_S = 5.0
+FAILED_WAIT_S = 1.0
 ALREADY_RUNS = 3
 
 
@@ -52,18 +53,12 @@ class Supervisor:
         """Until SIGTERM or SIGINT."""
         wake = self._prepare()
         while not self.stopping:
-            if self.rescan:
-                self.rescan = False
-                self._scan()
-            self._reap()
-            now = time.monotonic()
-            for child in self._in_order():
-                if child.lost_its_sockets():
-                    say(f"{child.spec.name}: its sockets were removed; it is started anew")
-                    child.stop()
-                if child.may_start(now):
-                    child.start()
-            self._rotate(now)
+            try:
+                self._look()
+            except OSError as error:  # one file or process that cannot be read must not end whoever looks after all others
+                say(f"cannot look after everything: {error}")
+                self.rescan = True
+                time.sleep(FAILED_WAIT_S)
             self._sleep(wake)
         for child in reversed(self._in_order()):
             child.stop()
@@ -83,6 +78,21 @@ class Supervisor:
         assert identity is not None
         records.write_json(self.record, {"identity": identity._asdict(), "argv": sys.orig_argv, "cwd": str(Path.cwd())})
         return wake
+
+    def _look(self) -> None:
+        """Bring everything one step nearer to what the files say."""
+        if self.rescan:
+            self.rescan = False
+            self._scan()
+        self._reap()
+        now = time.monotonic()
+        for child in self._in_order():
+            if child.lost_its_sockets():
+                say(f"{child.spec.name}: its sockets were removed; it is started anew")
+                child.stop()
+            if child.may_start(now):
+                child.start()
+        self._rotate(now)
 
     def _scan(self) -> None:
         """Bring the children in line with their files. A file that cannot be read leaves its child as it is."""
