@@ -369,6 +369,28 @@ def test_another_instance_type_is_another_track() -> None:
     assert world.status.live.instance_type == "gpu-a10-1x"
 
 
+def test_a_quota_holds_for_the_instance_type_that_an_endpoint_leaves_too() -> None:
+    """The floor that is booked of the new type is none of the old one, of which others have taken what had become free."""
+    world = served(replicas=2)
+    world.shapes["gpu-a10-1x"] = GPU_SHAPE
+    world.hosts = (a_host(gpus=4),)
+    old = list(world.rows)
+    world.put(effective_endpoint(replicas=2, instance_type="gpu-a10-1x", steps=(10, 100), step_hold_s=60))
+    world.settle()
+    for replica_id in old:
+        world.crash(replica_id)
+    world.quotas["cpu-small"] = 0
+    world.settle()
+    world.pass_time(10)
+    last = world.settle()[-1]
+    assert world.held("cpu-small") == 0
+    (blocked,) = [b for b in last.blocked if b.reason is BlockReason.QUOTA_EXHAUSTED]
+    assert "for cpu-small" in blocked.message
+    world.quotas["cpu-small"] = 1
+    world.settle()
+    assert world.held("cpu-small") == 1
+
+
 def test_a_mended_instance_type_lets_in_what_had_no_room_and_moves_nothing_that_runs() -> None:
     world = too_large()
     assert not world.settle()[-1].status.ready

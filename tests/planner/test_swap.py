@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from fleetform.domain.conditions import ConditionType, Reason, condition
@@ -165,3 +166,22 @@ def test_while_requests_are_held_the_status_says_why_and_for_how_long() -> None:
     assert said
     assert all("for about 40 s" in message for _, message in said), said
     assert {reason for reason, _ in said} <= {Reason.PLACING, Reason.STARTING, Reason.FETCHING, Reason.DRAINING}
+
+
+def test_none_leaves_in_vain_where_the_quota_of_another_instance_type_is_full() -> None:
+    """The room that it gives back is of its own type."""
+    scaled = {"max_replicas": 5}
+    world = World(msgspec.structs.replace(effective_endpoint(), **scaled), hosts=(a_host(memory_mib=2 * CPU_SHAPE.memory_mib),))
+    world.shapes["cpu-other"] = CPU_SHAPE
+    world.settle()
+    world.scale(2)
+    world.settle()
+    world.quota = 1
+    world.put(msgspec.structs.replace(effective_endpoint(instance_type="cpu-other", strategy="swap"), **scaled))
+    for _ in range(40):
+        last = world.step()
+        world.pass_time(1)
+        assert world.ready() >= 1
+    assert (world.held("cpu-small"), world.held("cpu-other")) == (1, 1)
+    assert BlockReason.QUOTA_EXHAUSTED in [blocked.reason for blocked in last.blocked]
+    assert len([r for r in world.rows.values() if r.phase is ReplicaPhase.READY]) == 2

@@ -47,7 +47,8 @@ T = TypeVar("T")
 class World:
     """One endpoint and everything around it.
 
-    broken: variant → why its starts fail. quota, booked: of the endpoint's instance type. away: hosts that do not answer.
+    broken: variant → why its starts fail. quota, booked: of the endpoint's instance type. quotas: of other types; others: 100. away: hosts
+    that do not answer.
     decision: what the autoscaler says; `scale` sets it. busy: requests under way by replica.
     worn: why it is worn, by replica. sleepers: host → what sleeps there. engines: replica → what its engine is, asleep. kept: those whose
     engines sleep once they have exited.
@@ -66,6 +67,7 @@ class World:
         self.now = NOON
         self.hosts = hosts
         self.quota, self.others = quota, others
+        self.quotas: dict[str, int] = {}
         self.effective = effective or effective_endpoint()
         self.booked = self.effective.min_replicas
         self.generation = 1
@@ -79,6 +81,7 @@ class World:
         self.records: list[Rollout] = []
         self.rows: dict[str, Replica] = {}
         self.reservations: dict[str, Reservation] = {}
+        self.types: dict[str, str] = {}
         self.seen: dict[str, HostReplica] = {}
         self.published: Published | None = None
         self.broken: dict[str, FailureReason] = {}
@@ -99,7 +102,7 @@ class World:
         """A new generation, as a PUT stores it."""
         self.generation += 1
         self.effective = effective
-        self.booked = max(effective.min_replicas, len(self.reservations))
+        self.booked = max(effective.min_replicas, self.held(effective.instance_type))
         for name in effective.variants:
             self.versions.setdefault(f"m:{name}", a_version(name))
 
@@ -117,9 +120,13 @@ class World:
             deleting=self.deleting,
         )
 
+    def held(self, instance_type: str) -> int:
+        """Reservations of the instance type."""
+        return sum(1 for replica_id in self.reservations if self.types[replica_id] == instance_type)
+
     @property
     def observed(self) -> Observed:
-        held = len(self.reservations)
+        held = self.held(self.effective.instance_type)
         self._away_since = {host: self._away_since.get(host, self.now) for host in self.away}
         items = tuple(
             SeenReplica(
@@ -156,6 +163,7 @@ class World:
                 reservations=tuple(self.reservations.values()),
                 quota_limit=self.quota,
                 quota_used=self.others + max(self.booked, held),
+                free_elsewhere={t: self.quotas.get(t, 100) - self.held(t) for t in self.shapes if t != self.effective.instance_type},
                 asleep=tuple(
                     Asleep(host=host, endpoint_uid=engine.endpoint_uid, track_id=engine.track_id, devices=engine.devices)
                     for host, sleepers in self.sleepers.items()
@@ -248,6 +256,7 @@ class World:
                 self.born.append(action.replica.replica_id)
                 self.rows[action.replica.replica_id] = action.replica
                 self.reservations[action.replica.replica_id] = action.reservation
+                self.types[action.replica.replica_id] = action.instance_type
             case Move():
                 self.rows[action.replica.replica_id] = action.replica
             case Release():

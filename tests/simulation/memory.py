@@ -1,6 +1,6 @@
 """The database in memory: what store/fleet.py and store/recording.py promise. A transaction is whole, at one point in time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 
 from fleetform.domain.desired import Desired, VersionFacts
@@ -151,13 +151,14 @@ class Memory:
             scaling=row.scaling,
         )
 
-    async def capacity(self, _project: str, instance_type: str) -> Capacity:
+    async def capacity(self, _project: str, instance_type: str, others: Collection[str] = ()) -> Capacity:
         await self._read("capacity")
         return Capacity(
             hosts=tuple(self.hosts[name] for name in sorted(self.hosts)),
             reservations=tuple(reservation for reservation, _, _ in self.reservations.values()),
             quota_limit=self.quotas[instance_type],
             quota_used=self.used(instance_type, but=None),
+            free_elsewhere={other: self.quotas[other] - self.used(other, but=None) for other in others},
         )
 
     async def living_endpoints(self) -> list[str]:
@@ -219,7 +220,8 @@ class Memory:
         for instance_type in sorted({item.instance_type for item in new}):
             used = self.used(instance_type, but=None)
             wanted = sum(1 for item in new if item.instance_type == instance_type)
-            if wanted > max(0, facts.booked - facts.held) + max(0, self.quotas[instance_type] - used):
+            floor = facts.booked - facts.held if instance_type == facts.desired.effective.instance_type else 0
+            if wanted > max(0, floor) + max(0, self.quotas[instance_type] - used):
                 raise Overtaken("the quota has no room")
         for host in sorted({item.reservation.host for item in new}):
             mine = [item.reservation for item in new if item.reservation.host == host]

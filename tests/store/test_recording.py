@@ -33,7 +33,9 @@ class Scene:
         assert facts is not None
         return facts
 
-    async def reserve(self, facts: fleet.EndpointFacts, replica_id: str, device: str, memory_mib: int = 1024) -> None:
+    async def reserve(
+        self, facts: fleet.EndpointFacts, replica_id: str, device: str, memory_mib: int = 1024, instance_type: str = "gpu-a10-1x"
+    ) -> None:
         member = Member(host="host-1", devices=(device,))
         replica = Replica(
             replica_id=replica_id,
@@ -48,7 +50,7 @@ class Scene:
             changed_at=NOON,
         )
         reservation = Reservation(replica_id=replica_id, host="host-1", cpu_millis=500, memory_mib=memory_mib, devices=(device,))
-        new = NewReplica(replica=replica, reservation=reservation, instance_type="gpu-a10-1x")
+        new = NewReplica(replica=replica, reservation=reservation, instance_type=instance_type)
         await recording.record(facts, Changes(reserved=(new,)), self.claim.shard, self.claim.epoch, NOON)
 
 
@@ -96,6 +98,19 @@ async def test_the_quota_holds_for_what_is_above_the_floor(scene: Scene) -> None
         await scene.reserve(again, "r2", "GPU-host-1-1")
     await quotas.put("acme", "gpu-a10-1x", QuotaSpec(max_replicas=3), ADMIN, ANY, NOON)
     await scene.reserve(again, "r2", "GPU-host-1-1")
+
+
+async def test_the_floor_of_the_wanted_instance_type_is_none_of_another_one(scene: Scene) -> None:
+    """While an endpoint moves to another type, or was turned back from it, it starts replicas of the type before too."""
+    facts = await scene.endpoint("one")
+    await quotas.put("acme", "cpu-small", QuotaSpec(max_replicas=0), ADMIN, ANY, NOON)
+    with pytest.raises(Overtaken):
+        await scene.reserve(facts, "r1", "GPU-host-1-0", instance_type="cpu-small")
+    found = await fleet.capacity("acme", "gpu-a10-1x", ("cpu-small",))
+    assert found.free_elsewhere == {"cpu-small": 0}
+    await quotas.put("acme", "cpu-small", QuotaSpec(max_replicas=3), ADMIN, ANY, NOON)
+    await scene.reserve(facts, "r1", "GPU-host-1-0", instance_type="cpu-small")
+    assert (await fleet.capacity("acme", "gpu-a10-1x", ("cpu-small",))).free_elsewhere == {"cpu-small": 2}
 
 
 async def test_a_host_is_written_only_when_it_differs(scene: Scene) -> None:

@@ -122,11 +122,13 @@ class Asleep(Record, frozen=True, kw_only=True):
 class Capacity(Record, frozen=True, kw_only=True):
     """Every host, everything that is reserved on them, and the project's quota of the endpoint's instance type.
 
-    quota_used: what all endpoints of the project have booked or hold, whichever is more. asleep: of all endpoints, everywhere.
+    quota_used: what all endpoints of the project have booked or hold, whichever is more. free_elsewhere: what is free of its quotas of
+    other instance types, of which the endpoint has tracks. asleep: of all endpoints, everywhere.
     """
 
     hosts: tuple[HostCapacity, ...]
     reservations: tuple[Reservation, ...] = ()
     quota_limit: int = 0
     quota_used: int = 0
+    free_elsewhere: dict[str, int] = {}
     asleep: tuple[Asleep, ...] = ()

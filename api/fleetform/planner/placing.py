@@ -44,7 +44,10 @@ def placed(draft: Draft, wanted: list[str]) -> tuple[Draft, bool]:
 
 def _quota_refusal(draft: Draft, capacity: Capacity, track: Track) -> Blocked | None:
     """What the endpoint may still reserve is the rest of its floor, and what is free above all floors."""
-    held = draft.observed.held + len(draft.reserves)
+    reserved = sum(1 for reserve in draft.reserves if reserve.instance_type == track.instance_type)
+    if track.instance_type != draft.desired.effective.instance_type:
+        return _refusal_elsewhere(draft, track, capacity.free_elsewhere.get(track.instance_type, 0) - reserved)
+    held = draft.observed.held + reserved
     above = max(0, held - max(draft.observed.booked, draft.observed.held))
     if held < draft.observed.booked or capacity.quota_used + above < capacity.quota_limit:
         return None
@@ -53,6 +56,14 @@ def _quota_refusal(draft: Draft, capacity: Capacity, track: Track) -> Blocked | 
         f"{capacity.quota_used + above} of them booked; this endpoint holds {held} and needs one more to go on: "
         f"raise the quota or free a replica"
     )
+    return Blocked(reason=BlockReason.QUOTA_EXHAUSTED, message=message)
+
+
+def _refusal_elsewhere(draft: Draft, track: Track, free: int) -> Blocked | None:
+    """The floor is booked of the wanted instance type: of another one, which a track still has, only what is free may be reserved."""
+    if free > 0:
+        return None
+    message = f"the quota of {draft.desired.project} for {track.instance_type}, which {track.track_id} still runs on, has no replica free"
     return Blocked(reason=BlockReason.QUOTA_EXHAUSTED, message=message)
 
 

@@ -54,12 +54,14 @@ def _is_enough(draft: Draft, candidate: Replica, track: str) -> bool:
     capacity = draft.observed.capacity
     if capacity is None:
         return False
-    mine = [r for r in capacity.reservations if r.replica_id == candidate.replica_id]
     kept = tuple(r for r in capacity.reservations if r.replica_id != candidate.replica_id)
+    # Of the quota it gives back one of its own instance type.
+    same = draft.wanted_state.tracks[candidate.track].instance_type == draft.desired.effective.instance_type
+    freed = len(capacity.reservations) - len(kept) if same else 0
     without = msgspec.structs.replace(
         draft.observed,
-        capacity=msgspec.structs.replace(capacity, reservations=kept, quota_used=max(0, capacity.quota_used - len(mine))),
-        held=max(0, draft.observed.held - len(mine)),
+        capacity=msgspec.structs.replace(capacity, reservations=kept, quota_used=max(0, capacity.quota_used - freed)),
+        held=max(0, draft.observed.held - freed),
     )
     placed, full = placing.placed(draft.but(observed=without, reserves=()), [track])
     return not full and bool(placed.reserves)

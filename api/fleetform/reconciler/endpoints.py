@@ -116,7 +116,9 @@ class EndpointLoop:
         made = plan(facts.desired, observed, now)
         if not made.needs_capacity:
             return made
-        found = await fleet.capacity(facts.desired.project, facts.desired.effective.instance_type)
+        wanted = facts.desired.effective.instance_type
+        types = set() if made.rollout is None else {track.instance_type for track in made.rollout.tracks.values()}
+        found = await fleet.capacity(facts.desired.project, wanted, types - {wanted})
         seen = tuple(msgspec.structs.replace(host, reachable=self._sight.is_reachable(host.host)) for host in found.hosts)
         return plan(
             facts.desired,

@@ -1,6 +1,7 @@
 """What the reconciler reads of endpoints and model versions, in few statements each."""
 
 import asyncio
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -128,8 +129,8 @@ async def _replicas(uid: str) -> tuple[RecordedReplica, ...]:
     )
 
 
-async def capacity(project: str, instance_type: str) -> Capacity:
-    """Every host, every reservation, and the project's quota of the instance type."""
+async def capacity(project: str, instance_type: str, others: Collection[str] = ()) -> Capacity:
+    """Every host, every reservation, and the project's quota of the instance type. others: types of which it is told what is free."""
     reserved = await rows(_RESERVATIONS)
     quota = await rows(_QUOTA, project, instance_type)
     return Capacity(
@@ -146,7 +147,13 @@ async def capacity(project: str, instance_type: str) -> Capacity:
         ),
         quota_limit=quota[0]["max_replicas"] if quota else 0,
         quota_used=(await quotas.use(project, instance_type, UUID(int=0))).used,
+        free_elsewhere={other: await _free(project, other) for other in sorted(others)},
     )
+
+
+async def _free(project: str, instance_type: str) -> int:
+    quota = await rows(_QUOTA, project, instance_type)
+    return (quota[0]["max_replicas"] if quota else 0) - (await quotas.use(project, instance_type, UUID(int=0))).used
 
 
 async def living_endpoints() -> list[str]:

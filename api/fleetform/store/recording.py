@@ -94,7 +94,8 @@ async def _reserve(facts: EndpointFacts, new: Sequence[NewReplica]) -> None:
         limit = await quotas.lock(project, instance_type)
         used = (await quotas.use(project, instance_type, UUID(facts.desired.uid))).used
         wanted = sum(1 for item in new if item.instance_type == instance_type)
-        if wanted > max(0, facts.booked - facts.held) + max(0, limit - used):
+        floor = facts.booked - facts.held if instance_type == facts.desired.effective.instance_type else 0
+        if wanted > max(0, floor) + max(0, limit - used):
             raise Overtaken(f"the quota of {project} for {instance_type} has no room for {name}", limit=limit, used=used)
     for row in await rows(_LOCK_HOSTS, sorted({item.reservation.host for item in new})):
         host = decode(HostCapacity, row["body"])
