@@ -3,6 +3,9 @@
 import signal
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from fleetform.domain.protocol import HostReplicaState
 from fleetform.domain.replica import FailureReason
@@ -91,13 +94,14 @@ def test_a_reused_pid_is_never_signalled(worker: Machine) -> None:
     assert processes.alive(identity_of(replica))
 
 
-def test_a_record_of_another_boot_is_a_lost_host(worker: Machine) -> None:
+@pytest.mark.parametrize("change", [{"boot_id": "another"}, {"pid_namespace": 1}])
+def test_a_record_of_another_boot_or_container_is_a_lost_host(worker: Machine, change: dict[str, Any]) -> None:
     replica = worker.serving()
     worker.kill(recorded_worker(worker))
     record = worker.settings.home / "host" / "replicas" / "r1.json"
     kept = records.read_json(record)
     assert kept is not None
-    kept["process"]["boot_id"] = "another"
+    kept["process"] |= change
     records.write_json(record, kept)
     worker.start_worker()
     assert worker.await_state(S.EXITED).failure is FailureReason.HOST_LOST

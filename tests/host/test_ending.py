@@ -87,9 +87,24 @@ async def test_it_waits_no_longer_than_it_may(counts: tuple[int | None, ...]) ->
 
 @pytest.mark.anyio
 async def test_a_dead_proxy_holds_nothing() -> None:
-    proxy = Proxy(5, is_alive=False)
+    await ending.drained(Proxy(None, is_alive=False), a_record(60))
+
+
+@pytest.mark.anyio
+async def test_a_proxy_that_has_not_come_back_to_a_new_worker_is_waited_for_all_the_same() -> None:
+    proxy = Proxy(2, 0, 0, is_alive=False)
     await ending.drained(proxy, a_record(60))
-    assert proxy.asked == 0
+    assert proxy.asked == 3
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("hours", [1, -1])
+async def test_a_clock_that_is_set_neither_cuts_what_is_under_way_nor_holds_the_end_up(hours: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    record, clocks = a_record(0.5), iter([utc_now()])
+    monkeypatch.setattr(ending, "utc_now", lambda: next(clocks, utc_now() + timedelta(hours=hours)))
+    began = asyncio.get_running_loop().time()
+    await ending.drained(Proxy(1), record)
+    assert 0.4 < asyncio.get_running_loop().time() - began < 5
 
 
 @pytest.mark.parametrize(

@@ -1,25 +1,34 @@
 """A stop that comes in the middle of something else: while the replica writes its record down, or when that cannot be written."""
 
 import asyncio
+import errno
+import functools
 import os
+import signal
+import sys
 import threading
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 from unittest import mock
 
+import msgspec
 import pytest
 
 from fleetform import settings as fleetform_settings
 from fleetform.domain.protocol import PROTOCOL_VERSION, CommandRequest, CommandResult, HostReplicaState, StopReplica
-from fleetform.domain.replica import FailureReason
+from fleetform.domain.replica import FailureReason, Unix
+from fleetform.host import processes, records
 from fleetform.host.board import Board
 from fleetform.host.commands import Commands
 from fleetform.host.fence import Fence
+from fleetform.host.launcher import launch
 from fleetform.host.layout import Layout
 from fleetform.host.ledger import Ledger
 from fleetform.host.parts import Artifacts, Host
 from fleetform.host.pool.pool import WarmPool
-from fleetform.host.record import ReplicaRecord, load_all, save
+from fleetform.host.record import ReplicaRecord, domain_identity, load_all, save, utc_now
 from fleetform.host.replica import Replica
 from fleetform.host.replicas import Replicas
 from tests.builders import a_host, a_start_command
@@ -114,21 +123,120 @@ async def test_a_stop_that_cannot_be_written_down_is_not_begun_and_may_be_sent_a
     await ended(replica)
 
 
-async def test_a_life_that_cannot_be_written_down_goes_on_when_it_can(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    refusals = iter([True] * 3)
+def full_for(times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So often the disk takes nothing."""
+    refusals = iter([True] * times)
 
     def save_when_there_is_room(layout: Layout, record: ReplicaRecord) -> None:
         if next(refusals, False):
-            raise OSError("no space left")
+            raise OSError(errno.ENOSPC, "No space left on device")
         save(layout, record)
 
     monkeypatch.setattr("fleetform.host.replica.save", save_when_there_is_room)
-    monkeypatch.setattr("fleetform.host.replica.RECORD_RETRY_S", 0.01)
+    monkeypatch.setattr("fleetform.host.replica.RETRY_S", 0.01)
+
+
+def says(log: Path, text: str) -> bool:
+    return log.read_text() == text
+
+
+async def reached(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(GIVES_UP_S):
+        while not holds():  # what is waited for is a state, of which nobody tells
+            await asyncio.sleep(0.01)
+
+
+async def test_a_life_that_cannot_be_written_down_goes_on_when_it_can(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    full_for(3, monkeypatch)
     replica = Replica(host, a_record())
+    replica.begin()
+    await reached(lambda: any(record.phases for record in load_all(host.layout)))
+    assert (replica.record.failure, replica.record.phases[-1].name) == (None, "fetch")
+    await replica.stop(STOP)
+    await ended(replica)
+
+
+async def test_a_start_that_never_gets_on_fails_when_its_time_is_over(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    full_for(3, monkeypatch)
+    command = msgspec.structs.replace(a_start_command("r1"), start_timeout_s=0)
+    replica = Replica(host, ReplicaRecord(start=command))
     replica.begin()
     await ended(replica)
     assert replica.record.failure is FailureReason.LAUNCH_REFUSED
-    assert replica.record.message == "the host could not go on: OSError"
+    assert replica.record.message == "the host could not go on: No space left on device"
+
+
+async def test_a_lack_of_descriptors_ends_no_engine_that_serves(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = records.private_directory(host.layout.work("r1"))
+    leader = launch(["/bin/sleep", "600"], {}, work, tmp_path / "log", lambda identity: None)
+    (tmp_path / "socket").touch()
+    serving = msgspec.structs.replace(
+        a_record(), state=S.SERVING, address=Unix(path=str(tmp_path / "socket")), process=domain_identity(leader)
+    )
+    real, refusals = os.pidfd_open, iter([True] * 3)
+
+    def scarce(pid: int) -> int:
+        if next(refusals, False):
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real(pid)
+
+    monkeypatch.setattr(os, "pidfd_open", scarce)
+    monkeypatch.setattr("fleetform.host.replica.RETRY_S", 0.01)
+    monkeypatch.setattr("fleetform.host.exits.NOTE_WAIT_S", 0.1)
+    replica = Replica(host, serving)
+    replica.begin()
+    await reached(lambda: not next(refusals, False))
+    await asyncio.wait({cast("asyncio.Task[None]", replica.task)}, timeout=OVERTAKES_S)
+    assert (replica.record.state, replica.record.failure) == (S.SERVING, None)
+    assert processes.alive(leader)
+    processes.send(leader, signal.SIGKILL)
+    await ended(replica)
+    assert replica.record.failure is FailureReason.CRASHED
+
+
+async def test_who_stops_everything_waits_for_no_drain_that_has_begun(host: Host) -> None:
+    draining = msgspec.structs.replace(a_record(), state=S.STOPPING, drain_until=utc_now() + timedelta(hours=1))
+    host.proxy.in_flight = mock.AsyncMock(return_value={"r1": 1})  # type: ignore[method-assign]  # a mock
+    save(host.layout, draining)
+    replicas = Replicas(host)
+    replicas.adopt()
+    await asyncio.wait_for(replicas.stop_all(), GIVES_UP_S)
+    await ended(replicas.replicas["r1"])
+    await replicas.let_go()
+    await host.pool.end_all()
+
+
+async def test_of_two_stops_that_come_at_once_one_is_done(host: Host) -> None:
+    replica = Replica(host, a_record())
+    replica.begin()
+    with mock.patch.object(replica, "begin", wraps=replica.begin) as begin:
+        await asyncio.gather(replica.stop(STOP), replica.stop(STOP))
+    assert begin.call_count == 1
+    await ended(replica)
+
+
+async def test_many_ends_that_take_their_time_keep_nobody_from_writing(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """asyncio has as many threads as the machine has cores, and four; as many engines here do not care that they are to end."""
+    monkeypatch.setattr("fleetform.host.replica.KILL_AFTER_S", GIVES_UP_S)
+    obstinate = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); signal.pause()"
+    replicas = []
+    for number in range((os.cpu_count() or 1) + 5):
+        name = f"r{number}"
+        work, log = records.private_directory(host.layout.work(name)), tmp_path / f"{name}.log"
+        leader = launch([sys.executable, "-S", "-c", obstinate], {}, work, log, lambda identity: None)
+        await reached(functools.partial(says, log, "ready\n"))
+        ending = ReplicaRecord(start=a_start_command(name), state=S.STOPPING, drain_until=utc_now(), process=domain_identity(leader))
+        replicas.append(Replica(host, ending))
+    try:
+        for replica in replicas:
+            replica.begin()
+        await asyncio.wait([task for replica in replicas if (task := replica.task)], timeout=OVERTAKES_S)
+        await asyncio.wait_for(asyncio.to_thread(save, host.layout, a_record()), GIVES_UP_S / 4)
+    finally:
+        for replica in replicas:
+            assert replica.record.identity is not None
+            processes.send(replica.record.identity, signal.SIGKILL)
+        await asyncio.gather(*(task for replica in replicas if (task := replica.task)))
 
 
 async def test_a_stop_is_done_again_when_nothing_of_it_is_left(host: Host) -> None:

@@ -19,8 +19,11 @@ MEMORY_POLL_S = 1.0
 async def drained(proxy: Proxy, record: ReplicaRecord) -> None:
     """Return once the proxy has nothing under way to the replica, seen twice, or at record.drain_until."""
     assert record.drain_until is not None
+    clock = asyncio.get_running_loop().time
+    # A clock of the day that is set meanwhile neither cuts what is under way nor holds its end up.
+    deadline = clock() + (record.drain_until - utc_now()).total_seconds()
     quiet = 0
-    while quiet < 2 and utc_now() < record.drain_until:
+    while quiet < 2 and clock() < deadline:
         quiet = 0 if await _busy(proxy, record) else quiet + 1
         await asyncio.sleep(DRAIN_POLL_S)
 
@@ -54,10 +57,10 @@ def clean(layout: Layout, engine_id: str) -> None:
 
 
 async def _busy(proxy: Proxy, record: ReplicaRecord) -> bool:
-    if not proxy.alive():
-        return False
     try:
         found = await proxy.in_flight(record.route_key, [record.replica_id])
     except OSError:
-        return True  # a proxy that does not say counts as busy: better to wait than to cut
+        # One that lives and does not say counts as busy: better to wait than to cut. Asked first, since after a start of this worker a
+        # proxy that lives is not connected to it yet.
+        return proxy.alive()
     return found.get(record.replica_id, 0) > 0

@@ -23,7 +23,7 @@ from fleetform.host.pool import sleeper
 from fleetform.host.probe import NotServing
 from fleetform.host.processes import Identity
 from fleetform.host.record import ReplicaRecord, domain_identity, in_phase, save, utc_now, without_running
-from fleetform.host.threads import to_its_end
+from fleetform.host.threads import patiently, to_its_end
 from fleetform.host.zygote import client as zygote
 from fleetform.host.zygote.client import NotForked
 from fleetform.redaction import redact
@@ -32,7 +32,7 @@ from fleetform.steps import Step, step
 LOG_TAIL_LINES = 50
 KILL_AFTER_S = SHUTDOWN_TIMEOUT_S + 5
 FETCH_RETRY_S = 5.0
-RECORD_RETRY_S = 5.0
+RETRY_S = 5.0
 QUARANTINE_POLL_S = 1.0
 SOCKET_POLL_S = 1.0
 SOCKET_GONE_S = 5.0
@@ -54,6 +54,8 @@ class Replica:
         self.exit: Exit | None = None
         self._broken = False
         self._saving = asyncio.Lock()
+        self._turning = asyncio.Lock()
+        self._begun_at = asyncio.get_running_loop().time()
         self._hung: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.log = log.bind(replica=record.replica_id, endpoint=record.route_key, generation=record.start.generation)
 
@@ -87,25 +89,40 @@ class Replica:
 
         OSError when that cannot be written down: then it goes on as it was.
         """
-        if self.stopping:
-            return
-        await self.let_go()
-        before = self.record
-        if not self.exited:
+        async with self._turning:
+            if self.stopping:
+                return
+            await self.let_go()
             # What a hung engine has under way never ends.
             drains = self.record.state is HostReplicaState.SERVING and self.record.hung_since is None
             wait_s = command.drain_timeout_s if drains else 0
             # How it was started explains no end; that it hung does.
             message = self.record.message if self.record.hung_since is not None else ""
-            drain_until = utc_now() + timedelta(seconds=wait_s)
             keep_warm = command.keep_warm and drains and bool(self.record.fingerprint)
-            try:
-                await self.update(state=HostReplicaState.STOPPING, drain_until=drain_until, message=message, keep_warm=keep_warm)
-            except OSError:
-                self.record = before
-                self.begin()
-                raise
-        self.begin()
+            drain_until = utc_now() + timedelta(seconds=wait_s)
+            await self._turn(state=HostReplicaState.STOPPING, drain_until=drain_until, message=message, keep_warm=keep_warm)
+
+    async def stop_at_once(self) -> None:
+        """Stop it, and wait no longer for the proxy where it drains already; its engine is not kept. OSError as in `stop`."""
+        await self.stop(StopReplica(replica_id=self.record.replica_id, drain_timeout_s=0))
+        async with self._turning:
+            drain_until = self.record.drain_until
+            if self.exited or self.record.failure is not None or drain_until is None or drain_until <= utc_now():
+                return
+            await self.let_go()
+            await self._turn(drain_until=utc_now(), keep_warm=False)
+
+    async def _turn(self, **changes: Any) -> None:
+        """Live on with these changes; without them when they cannot be written down, which is an OSError."""
+        before = self.record
+        try:
+            if not self.exited:
+                await self.update(**changes)
+        except OSError:
+            self.record = before
+            raise
+        finally:
+            self.begin()
 
     async def set_out(self, since: datetime | None, message: str) -> None:
         """Show that it is out of rotation since then, and why; None: it is back."""
@@ -121,13 +138,17 @@ class Replica:
             self._hung.set_result(message)
 
     async def _live(self) -> None:
-        """Its life from where it stands to its end. While a step cannot be written down, as on a full disk, it is taken again."""
+        """Its life from where it stands to its end. While a step cannot be taken, as on a full disk, it is taken again."""
+        is_unsaved = False
         while True:
             try:
+                if is_unsaved:
+                    await self.update()  # nothing may follow from what this process alone knows
                 await self._go_on()
             except OSError as error:
-                self.log.error("replica_not_recorded", error=str(error))
-                await asyncio.sleep(RECORD_RETRY_S)
+                is_unsaved = True
+                self.log.error("replica_cannot_go_on", error=str(error))
+                await asyncio.sleep(RETRY_S)
             else:
                 return
 
@@ -142,6 +163,11 @@ class Replica:
                 await waking.fall_asleep(self)
         except (Failed, NotServing) as failed:
             await self._failed(failed.reason, failed.message)
+        except OSError as error:
+            if not self._is_overdue():
+                raise
+            why = error.strerror or type(error).__name__
+            await self._failed(FailureReason.LAUNCH_REFUSED, f"the host could not go on: {why}")
         except Exception as error:
             self.log.exception("replica_task_failed")
             await self._failed(FailureReason.LAUNCH_REFUSED, f"the host could not go on: {type(error).__name__}")
@@ -152,8 +178,8 @@ class Replica:
         if self.record.identity is None:
             await waking.claim(self)
         identity = self.record.identity
-        if identity is not None and identity.boot_id != processes.boot_id():
-            raise Failed(FailureReason.HOST_LOST, "the machine was started anew")
+        if identity is not None and (identity.boot_id, identity.pid_namespace) != (processes.boot_id(), processes.pid_namespace()):
+            raise Failed(FailureReason.HOST_LOST, "the machine, or the container in which the host runs, was started anew")
         if self.record.woken_id and self.record.state is not HostReplicaState.SERVING:
             await waking.wake(self)
             identity = self.record.identity
@@ -334,9 +360,9 @@ class Replica:
             is_lost = at_once or self._broken or self.record.hung_since is not None
             grace_s, first = (0.0, signal.SIGKILL) if is_lost else (KILL_AFTER_S, signal.SIGTERM)
             home, mine = layout.work(self.record.engine_id), mark(layout.scratch(self.record.engine_id))
-            await asyncio.to_thread(processes.end_group, identity, home, grace_s, first)
-            await asyncio.to_thread(processes.end_strays, identity, home, mine)
-            while (doubt := ending.left_in_doubt(layout, self.record.engine_id, identity)) is not None:
+            await patiently(processes.end_group, identity, home, grace_s, first)
+            await patiently(processes.end_strays, identity, home, mine)
+            while (doubt := await asyncio.to_thread(ending.left_in_doubt, layout, self.record.engine_id, identity)) is not None:
                 if self.record.state is not HostReplicaState.QUARANTINED:
                     await self.update(state=HostReplicaState.QUARANTINED, message=doubt)
                 await asyncio.sleep(QUARANTINE_POLL_S)
@@ -372,6 +398,11 @@ class Replica:
 
     def _log_tail(self) -> tuple[str, ...]:
         return logs.last_words(self.host.layout.log(self.record.engine_id), LOG_TAIL_LINES)
+
+    def _is_overdue(self) -> bool:
+        """True when it has not served in the time that a start may take, as far as this process has seen."""
+        starts = self.record.state is not HostReplicaState.SERVING and self.record.drain_until is None
+        return starts and asyncio.get_running_loop().time() - self._begun_at >= self.record.start.start_timeout_s
 
     def _started_at(self, *names: str) -> datetime:
         """When the first phase of one of these names began."""

@@ -104,13 +104,17 @@ class Replicas:
         return "those that sleep here are being ended"
 
     async def stop_all(self) -> None:
-        """Stop every replica without waiting for the proxy, end what sleeps, and return when all have exited."""
-        for replica in list(self.replicas.values()):
-            await replica.stop(StopReplica(replica_id=replica.record.replica_id, drain_timeout_s=0))
-        running = [replica.task for replica in self.replicas.values() if replica.task is not None]
+        """Stop every replica without waiting for the proxy, end what sleeps, and return when all have exited.
+
+        OSError when a stop cannot be written down: that replica goes on, and all others have been stopped.
+        """
+        stops = await asyncio.gather(*(replica.stop_at_once() for replica in self.replicas.values()), return_exceptions=True)
+        running = [replica.task for replica in self.replicas.values() if replica.stopping and replica.task is not None]
         if running:
             await asyncio.wait(running)
         await self.host.pool.end_all()
+        for failed in filter(None, stops):
+            raise failed
 
     async def let_go(self) -> None:
         """Stop looking after them; engines go on running."""

@@ -66,7 +66,7 @@ async def prove(
     assert address is not None
     async with probe.client(address) as http:
         await probe.until_up(http, adapter.health_path)
-        members = processes.group(identity, layout.work(record.engine_id)).ours
+        members = (await asyncio.to_thread(processes.group, identity, layout.work(record.engine_id))).ours
         pid = await asyncio.to_thread(probe.listener, address, members)
         if pid not in {member.pid for member in members}:
             who = f"process {pid}" if pid is not None else "a process that is not of this replica"
