@@ -1,21 +1,23 @@
 """The parts of the activator that need no Envoy: the bounded line, the count of tries, what is expected of a start."""
 
 import asyncio
+import socket
 import time
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetform import settings
 from fleetform.gateway.activator.answers import Answer, remaining_s
-from fleetform.gateway.activator.hold import Hold, Place
+from fleetform.gateway.activator.hold import RELEASED_TOGETHER, Hold, Place
 from fleetform.gateway.activator.line import Line
 from fleetform.gateway.activator.tries import FAILURES_MAX, Tries
 from fleetform.gateway.routing import RETRIES
 from fleetform.gateway.snapshot import RoutingSnapshot
 from fleetform.gateway.store import SnapshotReader
-from tests.gateway.stack import a_route
+from tests.gateway.stack import a_route, a_track
 
 
 def fill(line: Line, project: str, size: int = 0) -> int:
@@ -113,6 +115,50 @@ def test_what_is_left_of_a_start() -> None:
     ]
     assert remaining_s(a_route("m", start_s=40, start_slow_s=70), now=1010, woken_at=1000) == 30
     assert remaining_s(a_route("m"), now=1010, woken_at=1000) is None
+
+
+def test_a_crowd_goes_in_parts_whatever_comes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each request that comes has its endpoint looked at, and must not hurry the others: a replica would have to refuse them."""
+    monkeypatch.setattr("fleetform.gateway.activator.hold._BETWEEN_PARTS_S", 0.3)
+    path = tmp_path / "engine.sock"
+    route = a_route("m", a_track("v1", 100, path))
+
+    class Reader(SnapshotReader):
+        def snapshot(self) -> RoutingSnapshot:
+            return RoutingSnapshot(routes={route.key: route})
+
+    async def release() -> list[int]:
+        """How many had been let go when each further request came."""
+        hold = Hold(settings.load({"FLEETFORM_HOME": str(tmp_path)}), Reader(tmp_path))
+        places: list[Place] = []
+
+        def one_comes() -> None:
+            place = hold.enter(route, 0, Tries().arrived("r", 1), time.time())
+            assert isinstance(place, Place)
+            places.append(place)
+
+        def gone() -> int:
+            return sum(place.answer.done() for place in places)
+
+        for _ in range(2 * RELEASED_TOGETHER):
+            one_comes()
+        looking = asyncio.create_task(hold.run())
+        found = []
+        for _ in range(5):
+            one_comes()
+            for _ in range(10):
+                await asyncio.sleep(0)
+            found.append(gone())
+        await asyncio.wait_for(asyncio.gather(*(place.answer for place in places)), 5)
+        for place in places:
+            hold.leave(place)
+        looking.cancel()
+        return found
+
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen(100)
+        assert asyncio.run(release()) == [RELEASED_TOGETHER] * 5
 
 
 def test_what_cannot_be_read_for_a_while_ends_no_wait_for_good(tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ class Hold:
         self._woken_at: dict[str, float] = {}
         self._seen: dict[str, tuple[EndpointRoute, int]] = {}
         self._due: set[str] = set()
+        self._between_parts: set[str] = set()
         self._wake = asyncio.Event()
         self.link = WorkerLink(settings.waiting_socket, self.counts, self._look_at_all)
 
@@ -137,7 +138,7 @@ class Hold:
             for place in self._held.get(key, ()):
                 place.settle(verdict)
             return False
-        if not self._is_in_force(route, snapshot.version):
+        if key in self._between_parts or not self._is_in_force(route, snapshot.version):
             return False
         if not await _answers(self._in_rotation(route)):
             return True
@@ -146,8 +147,13 @@ class Hold:
         for place in ready[:RELEASED_TOGETHER]:
             place.settle(answers.failed_too_often(route, place.tried.attempt) if place.tried.is_over else BOUNCE)
         if len(ready) > RELEASED_TOGETHER:
-            loop.call_later(_BETWEEN_PARTS_S, self._look_at, [key])
+            self._between_parts.add(key)
+            loop.call_later(_BETWEEN_PARTS_S, self._next_part, key)
         return False
+
+    def _next_part(self, key: str) -> None:
+        self._between_parts.discard(key)
+        self._look_at([key])
 
     def _is_in_force(self, route: EndpointRoute, version: int) -> bool:
         """True when every Envoy has a route with a replica to answer. Without the worker nobody knows, and it is tried."""

@@ -33,8 +33,8 @@ class Try:
         Not when replicas have failed it: what ails them for a moment, a full queue of connections say, would use up its tries.
         """
         if self.failures:
-            return min(_FAILED_PAUSE_S * 2 ** (self.arrivals - 1), _LONGEST_PAUSE_S)
-        return 0.0 if self.arrivals <= 2 else min(_PAUSE_S * 2 ** (self.arrivals - 3), _LONGEST_PAUSE_S)
+            return min(_FAILED_PAUSE_S * 2.0 ** (self.arrivals - 1), _LONGEST_PAUSE_S)
+        return 0.0 if self.arrivals <= 2 else min(_PAUSE_S * 2.0 ** (self.arrivals - 3), _LONGEST_PAUSE_S)
 
 
 class Tries:
