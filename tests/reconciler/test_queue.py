@@ -80,3 +80,20 @@ async def test_a_worker_that_waits_is_woken_and_can_be_cancelled() -> None:
             await anyio.wait_all_tasks_blocked()
             group.cancel_scope.cancel()
     assert found == ["near"]
+
+
+async def test_a_key_that_is_looked_at_again_and_again_before_its_time_takes_no_more_room() -> None:
+    """A schedule names a time in months; until then each of thousands of keys is looked at every few minutes."""
+    clock = Clock()
+    queue = WorkQueue(clock)
+    for _ in range(10_000):
+        for key in ("a", "b"):
+            queue.hint(key)
+            assert await took(queue) == key
+            queue.done(key)
+            queue.later(key, NOON + timedelta(days=60))
+        clock.now += timedelta(seconds=300)
+    assert len(queue._timers) < 1000
+    clock.now = NOON + timedelta(days=60)
+    queue.look()
+    assert {await took(queue), await took(queue)} == {"a", "b"}

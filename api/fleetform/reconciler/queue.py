@@ -8,6 +8,10 @@ from collections.abc import Callable
 from datetime import datetime
 
 
+FORGOTTEN_MAX = 100
+"""So many times of keys that were looked at sooner may be left, beside as many as there are keys. They may lie months ahead."""
+
+
 class WorkQueue:
     """Keys with three ways in: `hint` (something happened), `sweep` (the slow pass), `later` (at a time).
 
@@ -50,6 +54,9 @@ class WorkQueue:
         if known is None or at < known:
             self._due[key] = at
             heapq.heappush(self._timers, (at, key))
+            if len(self._timers) > 2 * len(self._due) + FORGOTTEN_MAX:
+                self._timers = [(due, each) for each, due in self._due.items()]
+                heapq.heapify(self._timers)
             self._wake.set()
 
     def look(self) -> None:
