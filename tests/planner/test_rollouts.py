@@ -284,6 +284,23 @@ def test_a_version_that_never_passed_its_gate_does_not_jump_because_it_is_warm()
     assert world.weights() == {"v1": 90, "v2": 10}
 
 
+def test_a_version_that_gets_more_than_it_had_waits_for_the_replicas_that_carry_all_of_it() -> None:
+    """Also what it had before the rollout: its replicas may have died since."""
+    world = World(wish({"v1": 60, "v2": 40}, 10))
+    world.settle()
+    assert world.ready("v2") == 4
+    for replica_id in [r.replica_id for r in world.rows.values() if r.track.startswith("v2.")][1:]:
+        world.crash(replica_id)
+    world.put(wish({"v1": 50, "v2": 50}, 10, steps=(10, 100)))
+    seen = []
+    for _ in range(40):
+        world.step()
+        seen.append((world.weights()["v2"], world.ready("v2")))
+        world.pass_time(1)
+    assert {weight for weight, _ in seen} == {40, 41}
+    assert min(ready for weight, ready in seen if weight > 40) == 5
+
+
 def test_to_promote_a_canary_goes_by_steps_and_is_judged() -> None:
     world = served()
     world.put(wish({"v1": 90, "v2": 10}, steps=(100,), step_hold_s=0))

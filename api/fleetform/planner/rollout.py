@@ -143,7 +143,9 @@ def _needed(state: RolloutState, track: str, final: int, percent: int) -> int:
         return max(1, min(final - 1, final * percent // 100))
     if state.back and state.old.get(track, 0) >= MOST_WEIGHT:
         return max(1, final * state.old[track] // 100)
-    return max(1, -(-final * percent // 100))
+    # Of the share that it has then, which is what it had and percent of what it gets.
+    old, new = state.old.get(track, 0), state.new[track]
+    return max(1, -(-final * (old * (100 - percent) + new * percent) // (100 * new)))
 
 
 def _waiting_for(short: list[str]) -> Blocked:
