@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fleetform import settings as fleetform_settings
+from fleetform.domain.protocol import CommandRequest, CommandResult, ForgetReplica
 from fleetform.host import records
 from fleetform.host.fence import Fence
 from fleetform.host.layout import Layout
@@ -41,3 +42,13 @@ def test_of_two_epochs_that_come_at_once_the_higher_one_stays(tmp_path: Path, mo
     refused = fence.refusal(5)
     assert refused is not None
     assert refused.reason == "StaleEpoch"
+
+
+def test_an_answer_that_cannot_be_read_lets_the_command_be_done_again(tmp_path: Path) -> None:
+    layout = Layout(fleetform_settings.load({"FLEETFORM_HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}))
+    fence = Fence(layout)
+    request = CommandRequest(protocol_version=1, epoch=1, command_id="c1", command=ForgetReplica(replica_id="r1"))
+    fence.remember(request, CommandResult(command_id="c1", accepted=True))
+    assert fence.answered("c1") is not None
+    next(layout.commands.glob("*.json")).write_bytes(b'{"command_id": "c')
+    assert fence.answered("c1") is None

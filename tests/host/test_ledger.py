@@ -1,12 +1,17 @@
 """Devices of a machine whose `nvidia-smi` is a script: found, idle memory kept, memory that does not come back, MIG refused."""
 
+import asyncio
 import os
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
+from fleetform import settings as fleetform_settings
 from fleetform.domain.protocol import HostReplicaState
 from fleetform.errors import SetupError
+from fleetform.host import worker
+from fleetform.host.layout import Layout
 from fleetform.host.ledger import MEMORY_KEPT_MIB, Ledger, discover, kind_of, parse_devices
 
 S = HostReplicaState
@@ -109,6 +114,46 @@ async def test_a_device_is_busy_until_its_memory_is_back_and_says_who_holds_it(g
     assert await ledger.busy([TWO]) is None
     gpus.say({TWO: 23_800})
     assert await ledger.busy([ONE]) == f"device {ONE} does not answer"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("odd", ["[N/A]", "[Unknown Error]"])
+async def test_a_device_that_does_not_tell_its_memory_is_not_offered(gpus: Gpus, ledger: Ledger, odd: str) -> None:
+    """One that has fallen off the bus, or that shares the memory of the machine: the others are offered all the same."""
+    text = (gpus.folder / "devices").read_text().replace("23900", odd, 1)
+    assert [device.uuid for device in parse_devices(text)] == [TWO]
+    (gpus.folder / "devices").write_text(text)
+    assert await ledger.busy([ONE]) == f"device {ONE} does not answer"
+    assert await ledger.busy([TWO]) is None
+
+
+@pytest.mark.anyio
+async def test_a_driver_in_which_even_a_kill_hangs_holds_nobody_up(gpus: Gpus, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck = mock.Mock(communicate=asyncio.Event().wait, wait=asyncio.Event().wait)
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", mock.AsyncMock(return_value=stuck))
+    monkeypatch.setattr("fleetform.host.ledger.QUERY_TIMEOUT_S", 0.01)
+    async with asyncio.timeout(5):
+        assert await ledger.busy([ONE]) == f"device {ONE} does not answer"
+    stuck.kill.assert_called_once_with()
+
+
+@pytest.mark.anyio
+async def test_a_program_that_went_away_is_a_device_that_does_not_answer(gpus: Gpus, ledger: Ledger) -> None:
+    (gpus.folder / "nvidia-smi").unlink()
+    assert await ledger.busy([ONE]) == f"device {ONE} does not answer"
+
+
+@pytest.mark.anyio
+async def test_a_driver_that_is_late_costs_no_knowledge_of_its_devices(gpus: Gpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", gpus.path)
+    settings = fleetform_settings.load({"FLEETFORM_HOME": str(tmp_path / "home"), "XDG_RUNTIME_DIR": str(tmp_path)})
+    layout = Layout(settings)
+    await worker._discover(settings, layout)
+    gpus.say({})
+    assert (await worker._discover(settings, layout)).capacity.devices == ()
+    gpus.say({ONE: 1_000, TWO: 1_000})
+    found = await worker._discover(settings, layout)
+    assert [device.memory_free_idle_mib for device in found.capacity.devices] == [23_900, 23_900]
 
 
 @pytest.mark.parametrize("row", ["", "garbage", "No devices were found", "GPU-1, NVIDIA A10"])

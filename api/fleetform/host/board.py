@@ -20,6 +20,7 @@ from fleetform.domain.protocol import (
 from fleetform.host.processes import boot_id
 
 ARTIFACTS_KEPT = 500
+REMOVED_KEPT = 1000
 
 
 class Board:
@@ -50,9 +51,11 @@ class Board:
         self.removed.pop(replica.replica_id, None)
 
     def remove_replica(self, replica_id: str) -> None:
-        """Show it no longer, and say so."""
+        """Show it no longer, and say so. Beyond REMOVED_KEPT, a reader that has not heard of the oldest removal is told everything."""
         if self.replicas.pop(replica_id, None) is not None:
             self.removed[replica_id] = self._next()
+            if len(self.removed) > REMOVED_KEPT:
+                self.first = self.removed.pop(next(iter(self.removed)))
 
     def put_artifact(self, report: ArtifactReport) -> None:
         """Show a verification as it is now; its seq is given here. The oldest finished ones are dropped beyond ARTIFACTS_KEPT."""

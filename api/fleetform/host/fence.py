@@ -37,12 +37,11 @@ class Fence:
         return None
 
     def answered(self, command_id: str) -> CommandResult | None:
-        """What that command was answered, when it has been before."""
+        """What that command was answered, when it has been before. An answer that cannot be read says nothing: it is done again."""
         try:
-            data = self._path(command_id).read_bytes()
-        except FileNotFoundError:
+            result = msgspec.json.decode(self._path(command_id).read_bytes(), type=CommandResult)
+        except (FileNotFoundError, msgspec.DecodeError):
             return None
-        result = msgspec.json.decode(data, type=CommandResult)
         return msgspec.structs.replace(result, repeated=True) if result.command_id == command_id else None
 
     def remember(self, request: CommandRequest, result: CommandResult) -> None:

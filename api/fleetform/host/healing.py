@@ -66,12 +66,21 @@ class Healing:
         leaders = [(identity, r.is_vllm) for r in serving.values() if (identity := r.record.identity) is not None]
         vitals = await asyncio.to_thread(self._vitals.look, leaders)
         for replica_id, replica in serving.items():
-            patient = self._patients.setdefault(replica_id, _Patient(replica))
             identity = replica.record.identity
-            if identity is None:
+            if identity is None or identity.session_id not in vitals:
                 continue
-            patient.look(vitals[identity.session_id], self._in_flight(replica_id))
-            await self._follow(patient)
+            try:
+                await self._examine(replica, vitals[identity.session_id])
+            except Exception:
+                # As when it cannot be written down: all others are looked at all the same.
+                log.exception("replica_not_examined", replica=replica_id)
+
+    async def _examine(self, replica: Replica, vital: Vital) -> None:
+        replica_id = replica.record.replica_id
+        if replica_id not in self._patients:
+            self._patients[replica_id] = _Patient(replica)
+        self._patients[replica_id].look(vital, self._in_flight(replica_id))
+        await self._follow(self._patients[replica_id])
 
     async def _follow(self, patient: "_Patient") -> None:
         """Do what was found: the proxy first, since it is what keeps requests from being lost."""

@@ -4,6 +4,7 @@ Devices are read with `nvidia-smi`, which every NVIDIA driver brings. Indices st
 """
 
 import asyncio
+import contextlib
 import csv
 import os
 import re
@@ -129,6 +130,10 @@ def parse_devices(text: str) -> tuple[Device, ...]:
         if len(cells) != 6 or not cells[0].startswith("GPU-"):
             continue
         uuid, name, total, free, index, mig = cells
+        if not (total.isdigit() and free.isdigit() and index.isdigit()):
+            # A device that has fallen off the bus, or one that shares the machine's memory, says "[N/A]".
+            log.warning("device_not_offered", device=uuid, reason=f"its memory is told as {total!r}, of which {free!r} are free")
+            continue
         if mig.lower() == "enabled":
             raise SetupError(
                 f"device {uuid} ({name}) is split by MIG, which is not supported; turn it off with `nvidia-smi -i {index} -mig 0`"
@@ -166,13 +171,18 @@ def _machine_memory_mib() -> int:
 
 async def _run(*argv: str) -> str:
     """The output of a program, or nothing when it fails or hangs: a broken driver must not stop what runs without it."""
-    process = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL)
+    try:
+        process = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL)
+    except OSError as error:
+        log.warning("device_query_not_started", program=argv[0], error=str(error))
+        return ""
     try:
         async with asyncio.timeout(QUERY_TIMEOUT_S):
             output, _ = await process.communicate()
     except TimeoutError:
-        process.kill()
-        await process.wait()
+        # Not waited for: inside a driver that hangs, not even SIGKILL ends it. asyncio collects it when it does end.
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
         log.warning("device_query_timed_out", program=argv[0])
         return ""
     if process.returncode != 0:

@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from datetime import datetime
+from pathlib import Path
 
 import msgspec
+import structlog
 
 from fleetform.domain.protocol import EvictSleeping, ForgetReplica, HostReplica, HostReplicaState, StartReplica, StopReplica
 from fleetform.host import logs, records
@@ -22,6 +24,8 @@ LOGS_KEPT = 200
 LOG_KEPT_S = 7 * 86400
 NEVER_KEPT = 10_000
 IN_FLIGHT_POLL_S = 5.0
+
+log = structlog.get_logger(__name__)
 
 
 class Replicas:
@@ -44,8 +48,9 @@ class Replicas:
         for record in found:
             self._take_up(record)
         self.host.board.in_flight = self.in_flight.get
-        for care in (self._bound_logs(), self._count_in_flight(), self._recover_devices()):
-            self.tasks.add(asyncio.create_task(care))
+        cares = ((self._bound_logs, LOG_CHECK_S), (self._count_in_flight, IN_FLIGHT_POLL_S), (self._recover_devices, DEVICE_CHECK_S))
+        for care, every_s in cares:
+            self.tasks.add(asyncio.create_task(_again_and_again(care, every_s)))
 
     def knows(self, replica_id: str) -> bool:
         """True when it has a record here."""
@@ -81,16 +86,16 @@ class Replicas:
         return "the stop has begun"
 
     async def forget(self, command: ForgetReplica) -> str | None:
-        """Drop the record of a replica that has exited; None when it has not."""
+        """Drop the record of a replica that has exited; None when it has not. OSError: it is still known."""
         replica = self.replicas.get(command.replica_id)
         if replica is not None and not replica.exited:
             return None
         if replica is not None:
             await replica.let_go()
-            del self.replicas[command.replica_id]
             step(Step.HOST_FORGET_BEFORE)
             await asyncio.to_thread(records.remove, self.host.layout.record(command.replica_id))
             step(Step.FORGOTTEN)
+            del self.replicas[command.replica_id]
             self.host.board.remove_replica(command.replica_id)
         return "forgotten"
 
@@ -137,7 +142,7 @@ class Replicas:
     def serving(self) -> list[Replica]:
         """Those whose engine is up and is neither being stopped nor ended."""
         found = self.replicas.values()
-        return [r for r in found if r.record.state is HostReplicaState.SERVING and r.record.failure is None and not r.stopping]
+        return [r for r in found if r.record.state is HostReplicaState.SERVING and not r.stopping]
 
     async def set_out(self, replica: Replica, since: datetime | None, message: str) -> None:
         """Take a replica out of rotation at this machine's proxy since then, or put it back (None)."""
@@ -162,37 +167,44 @@ class Replicas:
         replica.begin()
 
     async def _bound_logs(self) -> None:
-        while True:
-            with contextlib.suppress(OSError):  # a full disk is no reason to stop looking
-                await asyncio.to_thread(self._bound_logs_once)
-            await asyncio.sleep(LOG_CHECK_S)
-
-    def _bound_logs_once(self) -> None:
         kept = {replica.record.engine_id for replica in self.replicas.values()} | set(self.host.pool.ids)
-        found = sorted(self.host.layout.logs.glob("*.log"), key=lambda path: path.stat().st_mtime, reverse=True)
-        for number, path in enumerate(found):
-            logs.rotate(path)
-            if path.stem not in kept and (number >= LOGS_KEPT or path.stat().st_mtime < time.time() - LOG_KEPT_S):
-                path.unlink(missing_ok=True)
-                logs.rotated(path).unlink(missing_ok=True)
+        await asyncio.to_thread(_bound, self.host.layout.logs, kept)
 
     async def _recover_devices(self) -> None:
-        while True:
-            await asyncio.sleep(DEVICE_CHECK_S)
-            if await self.host.ledger.recover():
-                self.host.board.put_capacity(self.host.ledger.capacity)
+        if await self.host.ledger.recover():
+            self.host.board.put_capacity(self.host.ledger.capacity)
 
     async def _count_in_flight(self) -> None:
         """Keep the numbers that reports show; a proxy that does not answer leaves none."""
-        while True:
-            by_route: dict[str, list[str]] = {}
-            for replica in self.replicas.values():
-                if not replica.exited:
-                    by_route.setdefault(replica.record.route_key, []).append(replica.record.replica_id)
-            found: dict[str, int] = {}
-            for key, replica_ids in by_route.items():
-                with contextlib.suppress(OSError, ValueError, KeyError):
-                    found |= await self.host.proxy.in_flight(key, replica_ids)
-            self.in_flight.clear()
-            self.in_flight.update(found)
-            await asyncio.sleep(IN_FLIGHT_POLL_S)
+        by_route: dict[str, list[str]] = {}
+        for replica in self.replicas.values():
+            if not replica.exited:
+                by_route.setdefault(replica.record.route_key, []).append(replica.record.replica_id)
+        found: dict[str, int] = {}
+        for key, replica_ids in by_route.items():
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                found |= await self.host.proxy.in_flight(key, replica_ids)
+        self.in_flight.clear()
+        self.in_flight.update(found)
+
+
+async def _again_and_again(care: Callable[[], Awaitable[None]], every_s: float) -> None:
+    """For as long as the worker runs: whatever goes wrong once may go well the next time."""
+    while True:
+        try:
+            await care()
+        except Exception as error:
+            log.error("care_failed", care=getattr(care, "__name__", ""), exc_info=error)
+        await asyncio.sleep(every_s)
+
+
+def _bound(folder: Path, kept: Collection[str]) -> None:
+    """Cut the logs that are too long, and remove what nobody may ask for any more. kept: engine ids whose logs stay."""
+    found = sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for number, path in enumerate(found):
+        with contextlib.suppress(OSError):  # one that cannot be cut, as on a full disk, keeps no other from being removed
+            if path.stem not in kept and (number >= LOGS_KEPT or path.stat().st_mtime < time.time() - LOG_KEPT_S):
+                path.unlink(missing_ok=True)
+                logs.rotated(path).unlink(missing_ok=True)
+            else:
+                logs.rotate(path)

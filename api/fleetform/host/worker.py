@@ -158,7 +158,7 @@ async def _discover(settings: Settings, layout: Layout) -> ledger.Ledger:
     known = kept.get("idle_mib", {})
     machine = await ledger.discover(name, settings.cpu_millis, settings.memory_mib, known, settings.warm_pool_mib)
     idle = {device.uuid: device.memory_free_idle_mib for device in machine.capacity.devices}
-    records.write_json(layout.devices, {"host": name, "idle_mib": idle})
+    records.write_json(layout.devices, {"host": name, "idle_mib": {**known, **idle}})
     return machine
 
 
