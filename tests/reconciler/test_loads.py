@@ -106,3 +106,30 @@ def test_engines_tell_tokens_where_they_do() -> None:
     none = loads.sample(KEY, ("r3",), NOON)
     assert none is not None
     assert (none.tokens_in_use, none.token_capacity) == (None, None)
+
+
+def test_an_engine_that_says_nothing_new_is_not_counted_by_what_it_said_last() -> None:
+    """It hangs, or its host does not answer: what its memory held then would keep the count where it was."""
+    loads = Loads()
+
+    def told_at(second: int, *hung: str) -> None:
+        engines = tuple(
+            EngineLoad(
+                replica_id=replica_id,
+                at=WEDNESDAY if replica_id in hung else WEDNESDAY + timedelta(seconds=second),
+                kv_usage=0.5,
+                token_capacity=10_000,
+            )
+            for replica_id in ("r1", "r2")
+        )
+        gateway = GatewayLoad(at=WEDNESDAY + timedelta(seconds=second), since=WEDNESDAY)
+        loads.take(HostLoad(host="host-1", gateway=gateway, engines=engines), NOON + timedelta(seconds=second))
+
+    for second in range(0, 20, 2):
+        told_at(second, "r2")
+    found = loads.sample(KEY, ("r1", "r2"), NOON + timedelta(seconds=19))
+    assert found is not None
+    assert (found.tokens_in_use, found.token_capacity) == (5_000.0, 10_000)
+    later = loads.sample(KEY, ("r1", "r2"), NOON + timedelta(seconds=60))
+    assert later is not None
+    assert later.tokens_in_use is None

@@ -6,9 +6,11 @@ or a sampler that stands still behind an answering host, is not taken for news.
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from fleetform.domain.load import EndpointLoad, EngineLoad, GatewayLoad, HostLoad, ReplicaLoad
 from fleetform.domain.scaling import LoadSample
+from fleetform.planner.autoscale import FRESH_S
 
 ABSENT_S = 60.0
 """A gateway leaves out what has had nothing under way for so long."""
@@ -25,17 +27,30 @@ class _Gateway:
         self.replicas: dict[str, ReplicaLoad] = {replica.replica_id: replica for replica in load.replicas}
 
 
+class _Engine(NamedTuple):
+    """What one engine said last. at: when that was new, by our clock."""
+
+    load: EngineLoad
+    at: datetime
+
+    @classmethod
+    def told(cls, load: EngineLoad, before: "_Engine | None", now: datetime) -> "_Engine":
+        """before: what it had said until now."""
+        return cls(load, now if before is None or before.load.at != load.at else before.at)
+
+
 class Loads:
     """The last answers of all hosts."""
 
     def __init__(self) -> None:
         self._gateways: dict[str, _Gateway] = {}
-        self._engines: dict[str, dict[str, EngineLoad]] = {}
+        self._engines: dict[str, dict[str, _Engine]] = {}
         self._active_at: dict[str, datetime] = {}
 
     def take(self, load: HostLoad, now: datetime) -> None:
         """Take in what a host answered now."""
-        self._engines[load.host] = {engine.replica_id: engine for engine in load.engines}
+        before = self._engines.get(load.host, {})
+        self._engines[load.host] = {engine.replica_id: _Engine.told(engine, before.get(engine.replica_id), now) for engine in load.engines}
         known = self._gateways.get(load.host)
         if load.gateway is None or (known is not None and known.counted_at == load.gateway.at):
             return
@@ -60,7 +75,8 @@ class Loads:
         here = [gateway.endpoints[key] for gateway in gateways if key in gateway.endpoints]
         # Of an endpoint of which no gateway speaks it is only known that it has rested for that long.
         active_at = self._active_at.setdefault(key, now - timedelta(seconds=ABSENT_S))
-        in_use, waiting, capacity = _tokens([engine for replica_id in replicas if (engine := self.engine(replica_id)) is not None])
+        found = [engine for replica_id in replicas if (engine := self._engine(replica_id)) is not None]
+        in_use, waiting, capacity = _tokens([engine.load for engine in found if now - engine.at <= timedelta(seconds=FRESH_S)])
         return LoadSample(
             at=min(gateway.at for gateway in gateways),
             since=max(gateway.since for gateway in gateways),
@@ -86,6 +102,10 @@ class Loads:
 
     def engine(self, replica_id: str) -> EngineLoad | None:
         """What a replica's engine said of itself last; None when its host does not tell."""
+        found = self._engine(replica_id)
+        return None if found is None else found.load
+
+    def _engine(self, replica_id: str) -> "_Engine | None":
         return next((engines[replica_id] for engines in self._engines.values() if replica_id in engines), None)
 
 

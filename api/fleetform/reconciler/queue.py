@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable
 from datetime import datetime
 
-
 FORGOTTEN_MAX = 100
 """So many times of keys that were looked at sooner may be left, beside as many as there are keys. They may lie months ahead."""
 
