@@ -130,6 +130,16 @@ async def test_the_region_is_not_a_project_for_its_members(api: Api) -> None:
     assert (await admin.put("/projects/new", {})).status_code == 201
 
 
+async def test_whoever_holds_a_role_in_every_project_finds_every_project(api: Api) -> None:
+    await api.project("acme")
+    await api.project("other")
+    viewer = api.as_(await api.key_for("acme", Role.VIEWER))
+    assert [item["metadata"]["name"] for item in (await viewer.get("/projects")).json()["items"]] == ["acme"]
+    await api.must_put("/projects/*/role-bindings/token:acme:t-viewer", {"roles": ["inference.viewer"]})
+    assert (await viewer.get("/projects/other")).status_code == 200
+    assert [item["metadata"]["name"] for item in (await viewer.get("/projects")).json()["items"]] == ["acme", "other", "system"]
+
+
 async def test_a_project_cannot_give_itself_more_quota_or_prefixes(api: Api) -> None:
     await api.project("acme", 4)
     admin = api.as_(await api.key_for("acme", Role.ADMIN))

@@ -7,6 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from fleetform.domain.access import Role
+from fleetform.domain.names import ALL_PROJECTS
 from fleetform.domain.project import Project, RoleBinding
 from fleetform.routes.access import ANYONE, MEMBER, REGION_ADMIN, route
 from fleetform.routes.bodies import ProjectList, ProjectPut, RoleBindingList, RoleBindingPut
@@ -25,7 +26,7 @@ class ProjectController(Controller):
     @get("/", operation_id="list_projects", opt=route(ANYONE, answers={200: ProjectList}))
     async def list_projects(self, request: Request[Any, Any, Any], limit: Limit = 50, cursor: Cursor = None) -> ProjectList:
         """List the projects in which the caller holds a role, by name."""
-        names = None if request.auth.is_region_admin else tuple(request.auth.roles)
+        names = None if ALL_PROJECTS in request.auth.roles else tuple(request.auth.roles)
         page = await projects.page(names, limit, cursor)
         return ProjectList(items=page.items, next_cursor=page.next_cursor)
 
