@@ -122,6 +122,13 @@ async def test_a_lower_epoch_is_refused(case: Case) -> None:
     assert (await case.driver.observe(case.host, 0, 0.0)).replicas == ()
 
 
+async def test_a_host_that_speaks_another_version_takes_no_leadership(case: Case) -> None:
+    """Who leads would be refused all the same: it is the host that cannot be spoken to."""
+    request = CommandRequest(protocol_version=99, epoch=EPOCH, command_id="start-r1", command=case.start("r1"))
+    with pytest.raises(HostUnreachable, match="99"):
+        await case.driver.command(case.host, request)
+
+
 async def test_reports_are_deltas_and_nothing_new_is_an_empty_one(case: Case) -> None:
     await case.send(case.start("r1"), "start-r1")
     await case.replica(S.SERVING)

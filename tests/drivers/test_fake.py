@@ -84,3 +84,32 @@ async def test_the_script_is_read_from_the_home_when_it_changes(tmp_path: Path) 
     (replica,) = (await driver.observe("host-1", 0, 0.0)).replicas
     assert replica.failure is FailureReason.CRASHED
     await driver.close()
+
+
+async def test_a_script_that_is_removed_heals_what_it_had_broken(tmp_path: Path) -> None:
+    script = tmp_path / "fake-script.json"
+    script.write_bytes(msgspec.json.encode(Script(lost=("host-1",))))
+    driver = FakeDriver(tmp_path, HOSTS)
+    with pytest.raises(HostUnreachable):
+        await driver.observe("host-1", 0, 0.0)
+    script.unlink()
+    assert (await driver.observe("host-1", 0, 0.0)).host == "host-1"
+    await driver.close()
+
+
+async def test_who_is_killed_while_the_journal_is_shortened_loses_nothing_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = FakeDriver(tmp_path, HOSTS)
+    await first.command("host-1", a_start("r1"))
+    await first.close()
+
+    def half(path: Path, data: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(data[: len(data) // 2])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(Path, "write_bytes", half)
+        FakeDriver(tmp_path, HOSTS)
+    second = FakeDriver(tmp_path, HOSTS)
+    assert set(second.running()) == {"r1"}
+    await second.close()

@@ -49,7 +49,10 @@ class Driver(Protocol):
         """Give back what `reserve` granted; nothing when it granted nothing."""
 
     async def command(self, host: str, request: CommandRequest) -> CommandResult:
-        """Make host do something; its progress is in the reports. NotLeader when the host has seen a higher epoch."""
+        """Make host do something; its progress is in the reports. NotLeader when the host has seen a higher epoch.
+
+        HostUnreachable also when it does not speak the request's protocol version.
+        """
 
     async def publish(self, host: str, update: SnapshotUpdate) -> PublishResult:
         """Hand host, a gateway, a change of the routing snapshot; what its proxies acknowledge is in the reports."""

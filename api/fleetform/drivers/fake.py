@@ -14,6 +14,8 @@ import msgspec
 from fleetform.domain.load import GatewayLoad, HostLoad, Windows
 from fleetform.domain.machine import HostCapacity, Shape
 from fleetform.domain.protocol import (
+    OLDEST_PROTOCOL_VERSION,
+    PROTOCOL_VERSION,
     CommandRequest,
     CommandResult,
     EvictSleeping,
@@ -98,6 +100,8 @@ class FakeDriver:
 
     async def command(self, host: str, request: CommandRequest) -> CommandResult:
         found = self._reachable(host)
+        if not OLDEST_PROTOCOL_VERSION <= request.protocol_version <= PROTOCOL_VERSION:
+            raise HostUnreachable(f"{host} does not speak protocol version {request.protocol_version}", host=host)
         if request.epoch < found.epoch:
             raise NotLeader(f"{host} has seen epoch {found.epoch}", epoch=request.epoch, seen=found.epoch)
         found.epoch = request.epoch
@@ -250,12 +254,19 @@ class FakeDriver:
             self._journal.append(entry)
 
     def _read_script(self) -> None:
-        path = None if self._home is None else self._home / "fake-script.json"
-        if path is None or not path.exists() or path.stat().st_mtime == self._script_changed_at:
+        if self._home is None:
             return
-        self._script_changed_at = path.stat().st_mtime
+        path = self._home / "fake-script.json"
+        try:
+            changed_at = path.stat().st_mtime
+            text = path.read_bytes() if changed_at != self._script_changed_at else b""
+        except FileNotFoundError:  # removed, it heals what it had broken
+            changed_at, text = 0.0, b"{}"
+        if changed_at == self._script_changed_at:
+            return
+        self._script_changed_at = changed_at
         with contextlib.suppress(msgspec.DecodeError):  # half written: it is read again when it changes
-            self.script = msgspec.json.decode(path.read_bytes(), type=Script)
+            self.script = msgspec.json.decode(text, type=Script)
 
 
 def _is_lost(found: Machine, request: CommandRequest) -> bool:

@@ -34,6 +34,7 @@ _WINDOWS = msgspec.json.Decoder(Windows)
 _RECENT = msgspec.json.Decoder(dict[str, Windows])
 _REPLICA = msgspec.json.Decoder(HostReplica)
 _PUBLISHED: msgspec.json.Decoder[PublishResult] = msgspec.json.Decoder(PublishResult)
+STALE_EPOCH = "StaleEpoch"
 CONNECT_TIMEOUT_S = 2.0
 OBSERVE_GRACE_S = 5.0
 """How much longer than asked for a report may take before the host counts as silent."""
@@ -135,6 +136,9 @@ def _decoded(response: httpx2.Response, answer: msgspec.json.Decoder[T], path: s
     """The answer, or the error that its status stands for."""
     if response.status_code == 409:
         refusal = msgspec.json.decode(response.content, type=HostRefusal)
+        if refusal.reason != STALE_EPOCH:
+            # Another server would be refused as well: this one goes on leading.
+            raise HostUnreachable(f"the host refuses: {refusal.message}", reason=refusal.reason)
         raise NotLeader(f"the host refuses: {refusal.message}", reason=refusal.reason, epoch=refusal.epoch)
     if response.status_code == 404:
         raise NotFound(f"the host has nothing at {path}")

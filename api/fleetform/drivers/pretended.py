@@ -246,7 +246,10 @@ class Journal:
                 entry = msgspec.json.decode(line, type=Entry)
                 living[entry.host, entry.replica_id] = entry
         self._living = [entry for entry in living.values() if entry.replica is not None]
-        path.write_bytes(b"".join(msgspec.json.encode(entry) + b"\n" for entry in self._living))
+        # Beside its place first: whoever is killed meanwhile finds all of it again.
+        shortened = path.with_name(f"{path.name}.new")
+        shortened.write_bytes(b"".join(msgspec.json.encode(entry) + b"\n" for entry in self._living))
+        shortened.replace(path)
         self._file = path.open("ab", buffering=0)
 
     def entries(self) -> list[Entry]:

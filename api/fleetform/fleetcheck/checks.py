@@ -72,7 +72,8 @@ def _recorded(rows: Rows, machine: Machine) -> Iterator[Broken]:
         if session.replica_id in machine.asleep:
             continue
         if record is None:
-            yield Broken(ids=(session.replica_id,), message=f"engine processes {pids} run without a record on this host")
+            whose = session.replica_id or f"session {session.session_id}"
+            yield Broken(ids=(whose,), message=f"engine processes {pids} run without a record on this host")
         elif record.state is S.EXITED:
             yield Broken(ids=(session.replica_id,), message=f"the record says exited, and the processes {pids} live")
     for record in machine.records:

@@ -78,7 +78,8 @@ class LogLine(Record, frozen=True, kw_only=True):
 class Machine(Record, frozen=True, kw_only=True):
     """One machine with a host worker. routes: the snapshot stored there. asleep: ids of engines that sleep, by their records.
 
-    envoy: cluster → addresses as Envoy has them; None: it does not answer. showing: as in `Rows`, places in log files.
+    envoy: cluster → addresses as Envoy has them; None: it does not answer. showing: as in `Rows`, places in log files,
+    such as `server.log:-17` for a line counted from the end.
     """
 
     host: str

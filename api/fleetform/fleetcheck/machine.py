@@ -15,6 +15,7 @@ from fleetform.gateway.store import SnapshotReader
 from fleetform.host import processes, records
 from fleetform.host.engines.base import mark
 from fleetform.host.layout import Layout
+from fleetform.host.logs import rotated
 from fleetform.host.pool import sleeper
 from fleetform.host.record import load_all
 from fleetform.redaction import LEAK_FORMS
@@ -23,6 +24,8 @@ from fleetform.settings import Settings
 LOG_TAIL_BYTES = 16 << 20
 """How much of each log file's end is read."""
 CLUSTERS_AT_ONCE = 100
+_SCRATCH = re.compile(r"r-[0-9a-f]{12}\.d")
+"""As `Layout.scratch` names it."""
 
 
 async def read(settings: Settings, canaries: tuple[str, ...]) -> Machine | None:
@@ -96,17 +99,24 @@ def _sessions(layout: Layout, known: Iterable[str], holders: dict[str, str]) -> 
 
 
 def _owner(layout: Layout, marks: dict[str, str], pid: int) -> str | None:
-    """The engine that pid belongs to; None: it is not of this home."""
+    """The engine that pid belongs to, empty for one that is not known any more; None: it is not of this home."""
     process = Path(f"/proc/{pid}")
     try:
-        directory = Path(os.readlink(process / "cwd"))  # noqa: PTH115  # Path.readlink reads the same, and would need a try of its own
+        cwd = os.readlink(process / "cwd")  # noqa: PTH115  # Path.readlink reads the same, and would need a try of its own
         environment = (process / "environ").read_bytes().split(b"\0")
     except OSError:
         return None
+    # An engine's folder goes with it: whoever lives on in it then is an orphan.
+    directory = Path(cwd.removesuffix(" (deleted)"))
     if directory.parent == layout.replicas and directory.suffix == ".d":
         return directory.stem
-    texts = (entry.decode(errors="replace") for entry in environment if entry.startswith(b"TMPDIR="))
-    return next((marks[text] for text in texts if text in marks), None)
+    for text in (entry.decode(errors="replace") for entry in environment if entry.startswith(b"TMPDIR=")):
+        if text in marks:
+            return marks[text]
+        scratch = Path(text.removeprefix("TMPDIR="))
+        if scratch.parent == layout.run and _SCRATCH.fullmatch(scratch.name):
+            return ""
+    return None
 
 
 def _access_log(path: Path) -> tuple[LogLine, ...]:
@@ -116,15 +126,20 @@ def _access_log(path: Path) -> tuple[LogLine, ...]:
             entry = json.loads(line)
         except ValueError:
             continue  # cut by a crash, or the first of what is read
+        if not isinstance(entry, dict):
+            continue
         found.append(LogLine(request_id=str(entry.get("request_id") or ""), answered=isinstance(entry.get("status"), int)))
     return tuple(found)
 
 
 def _showing(settings: Settings, canaries: tuple[str, ...]) -> list[str]:
-    """Lines of our own logs, such as `server.log:17`. Engines write theirs themselves; those are redacted whenever they are shown."""
+    """Lines of our own logs, such as `server.log:-17`, counted from the end.
+
+    Engines write theirs themselves; those are redacted whenever they are shown.
+    """
     secret = re.compile("|".join([LEAK_FORMS, *map(re.escape, canaries)]))
     found = []
-    for path in sorted((settings.home / "logs").glob("*.log")):
+    for path in (each for log in sorted((settings.home / "logs").glob("*.log")) for each in (rotated(log), log)):
         found += [f"{path.name}:-{back}" for back, line in enumerate(reversed(_tail(path)), start=1) if secret.search(line)]
     return found
 
