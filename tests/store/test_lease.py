@@ -49,10 +49,11 @@ async def test_a_stopped_leader_that_goes_on_does_not_take_the_shard_back_from_i
     await database.rows("UPDATE lease SET expires_at = now() - interval '1 second'")
     assert await second.take()
     assert not await first.renew()
-    assert not await first.take(), "it still holds the session lock, and that must not count"
+    assert not await first.take(), "it still holds a session lock, and that must not count"
     assert not await first.take()
-    assert await second.renew(), "the successor has the lock now"
     third = Claim(store, "s", "three")
+    assert not await third.take(), "nor must what it lets go of be another one's"
+    assert await second.renew()
     assert not await third.take()
     for claim in (first, second, third):
         await claim.give_up()
