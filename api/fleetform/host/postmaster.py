@@ -2,7 +2,7 @@
 
 As root it first becomes `nobody` (unprivileged.py). And it frees the lock files from a dead owner: PostgreSQL takes a killed
 predecessor that nobody has collected yet for a living one, and where the first process of a machine collects nothing it would never
-start again.
+start again. Nor would it where, after a start of the machine or of its container, another program has got its old pid.
 """
 
 import os
@@ -23,17 +23,19 @@ def main(words: Sequence[str]) -> None:
 
 
 def free(lock: Path) -> None:
-    """Put our own pid in place of a zombie's, which PostgreSQL then knows to be stale.
+    """Put our own pid in place of a zombie's or a stranger's, which PostgreSQL then knows to be stale.
 
     The rest of the file stays: by its shared memory PostgreSQL sees whether children of the dead server still use the data.
     """
     try:
-        owner, *rest = lock.read_text().splitlines(keepends=True)
+        owner, data, *rest = lock.read_text().splitlines(keepends=True)
         found = processes.read_stat(abs(int(owner)))
-    except (OSError, ValueError):  # none there, or not one that PostgreSQL has finished writing
+        # A server works in its data directory, which the file names.
+        is_dead = found is not None and (found.state in "ZX" or not os.path.samefile(f"/proc/{found.pid}/cwd", data.strip()))  # noqa: PTH121
+    except (OSError, ValueError):  # none there, not one that PostgreSQL has finished writing, or an owner who cannot be looked at
         return
-    if found is not None and found.state in "ZX":
-        lock.write_text("".join([f"{os.getpid()}\n", *rest]))
+    if is_dead:
+        lock.write_text("".join([f"{os.getpid()}\n", data, *rest]))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,9 @@ HEALTH_TIMEOUT_S = 5.0
 CANARY_TIMEOUT_S = 120.0
 CANARY_TRIES = 3
 WARM_UP_TOKENS = 8
+_IPV4 = ("0100007F", "00000000")
+_IPV6 = ("0" * 32, "0000000000000000FFFF00000100007F")
+"""Addresses that take what comes to 127.0.0.1, as /proc/net/tcp and tcp6 write them."""
 _TOKENS = re.compile(r"^vllm:(?:prompt|generation)_tokens_total\{[^}]*\} (\S+)$", re.MULTILINE)
 
 
@@ -173,16 +176,25 @@ def _socket_listener(path: str) -> int | None:
 
 
 def _port_listener(port: int, members: Iterable[Identity]) -> int | None:
-    """The member that holds the listening socket of that port."""
-    listening = {
-        fields[9]
-        for fields in (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
-        if fields[1] in (f"0100007F:{port:04X}", f"00000000:{port:04X}") and fields[3] == "0A"
-    }
+    """The member that holds a socket which takes what comes to that port; None when there is none, or somebody else holds one too.
+
+    Those who set SO_REUSEPORT share a port, and what comes to it: an engine could pass the proof and a stranger get its requests.
+    """
+    listening = _listening("tcp", port, _IPV4) or _listening("tcp6", port, _IPV6)
+    held: dict[str, int] = {}
     for member in members:
         with contextlib.suppress(OSError):
             for link in Path(f"/proc/{member.pid}/fd").iterdir():
                 with contextlib.suppress(OSError):
-                    if os.readlink(link).removeprefix("socket:[").removesuffix("]") in listening:  # noqa: PTH115  # not a path
-                        return member.pid
-    return None
+                    held[os.readlink(link).removeprefix("socket:[").removesuffix("]")] = member.pid  # noqa: PTH115  # not a path
+    return next((held[socket_] for socket_ in listening), None) if listening <= held.keys() else None
+
+
+def _listening(table: str, port: int, addresses: tuple[str, ...]) -> set[str]:
+    """The sockets that listen on that port at one of these addresses, as the kernel numbers them."""
+    try:
+        lines = Path("/proc/net", table).read_text().splitlines()[1:]
+    except FileNotFoundError:  # a kernel without IPv6
+        return set()
+    wanted = {f"{address}:{port:04X}" for address in addresses}
+    return {fields[9] for fields in map(str.split, lines) if fields[1] in wanted and fields[3] == "0A"}

@@ -1,13 +1,18 @@
 """The folder an engine loads: complete, checked, shared, evicted only when nobody needs it."""
 
 import asyncio
+import errno
 import shutil
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from fleetform.errors import ArtifactRefused, CacheFull, SourceAway
 from fleetform.host.artifacts import ArtifactCache
+from fleetform.host.artifacts.layout import Layout
+from fleetform.host.artifacts.sources import SourceFile, Stop
+from fleetform.host.artifacts.transfer import receive
 from tests.host.artifacts import making
 from tests.host.artifacts.asking import a_model, ensured, forget, verified
 
@@ -124,3 +129,21 @@ async def test_pins_survive_a_restart(tmp_path: Path) -> None:
 async def test_pins_become_file_names(cache: ArtifactCache, digest: str, holder: str) -> None:
     with pytest.raises(ValueError, match="cannot pin"):
         cache.pin(digest, holder)
+
+
+def test_an_artifact_that_another_start_has_evicted_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two starts that need room at once have both listed what may go."""
+    old = tmp_path / "models" / "old"
+    layout = Layout(tmp_path, reserve_bytes=0, free_bytes=lambda: 0 if old.exists() else 100)
+    old.mkdir()
+    monkeypatch.setattr(layout, "_evictable", lambda keep: ["gone", "old"])
+    layout.make_room(50)
+    assert not old.exists()
+
+
+def test_a_disk_on_which_no_file_can_be_begun_is_a_full_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "open", mock.Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+    file = SourceFile(path="a", size=10, origin="/a", version="1")
+    with pytest.raises(CacheFull) as caught:
+        receive(mock.Mock(), file, tmp_path / "partial", None, Stop(), mock.Mock())
+    assert caught.value.details["needed_bytes"] == 10

@@ -6,10 +6,12 @@ import socket
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import anyio
 import boto3
 import pytest
+from botocore.exceptions import CredentialRetrievalError
 from moto.server import ThreadedMotoServer
 
 from fleetform.errors import ArtifactRefused, SourceAway
@@ -121,6 +123,24 @@ async def test_no_credentials(cache: ArtifactCache, bucket: stub.Bucket, aws: py
     with pytest.raises(ArtifactRefused, match="no credentials") as caught:
         await cache.verify(a_command(), making.silent)
     assert caught.value.details["condition_reason"] == "AccessDenied"
+
+
+async def test_credentials_that_cannot_be_had_just_now_refuse_nothing_for_good(
+    cache: ArtifactCache, bucket: stub.Bucket, aws: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A refusal is final, and whoever hands out credentials may be away like the bucket itself: at once, or when they are renewed."""
+    put_model(bucket)
+    with aws.context() as expired:
+        away = CredentialRetrievalError(provider="iam-role", error_msg="Credential refresh failed")
+        expired.setattr("botocore.client.BaseClient._make_api_call", mock.Mock(side_effect=away))
+        with pytest.raises(SourceAway, match="CredentialRetrievalError"):
+            await cache.verify(a_command(), making.silent)
+    (tmp_path / "config").write_text("[default]\ncredential_process = /bin/false\n")
+    aws.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    aws.delenv("AWS_ACCESS_KEY_ID")
+    aws.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(SourceAway, match=r"CredentialRetrievalError.*AWS_"):
+        await cache.verify(a_command(), making.silent)
 
 
 async def test_no_permission(cache: ArtifactCache, bucket: stub.Bucket) -> None:

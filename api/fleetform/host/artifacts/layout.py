@@ -170,8 +170,8 @@ class Layout:
 
     def _evict(self, digest: str) -> None:
         with (self.root / "locks" / digest).open("a") as held:
-            if not _try_lock(held.fileno()) or self.pinned(digest):
-                return
+            if not _try_lock(held.fileno()) or self.pinned(digest) or not self.model(digest).exists():
+                return  # somebody else who needs room may have been quicker
             for folder in (self.root / "converted").glob(f"{digest}-c*"):
                 remove(folder)
             gone = self.root / "staging" / f"{digest}.old"

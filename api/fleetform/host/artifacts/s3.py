@@ -14,7 +14,6 @@ from botocore.client import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
-    CredentialRetrievalError,
     NoCredentialsError,
     ParamValidationError,
     PartialCredentialsError,
@@ -70,7 +69,11 @@ class S3Source:
             request_checksum_calculation="when_required",
         )
         # A session of its own: boto3's default one is not thread-safe, and remembers credentials that have changed since.
-        self._client: S3Client = boto3.session.Session().client("s3", config=config)
+        try:
+            self._client: S3Client = boto3.session.Session().client("s3", config=config)
+        except BotoCoreError as error:
+            why = f"the credentials or the configuration for S3 cannot be had ({type(error).__name__}); look at AWS_… of the host process"
+            raise SourceAway(why, bucket=location.bucket) from error
 
     def files(self, stop: Stop) -> tuple[SourceFile, ...]:
         if not self._must_be_folder:
@@ -163,7 +166,7 @@ class S3Source:
     def _raise_if_final(self, error: Exception, key: str) -> None:
         """Raises what trying again cannot change."""
         where = f"s3://{self._bucket}/{key}"
-        if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError):
+        if isinstance(error, NoCredentialsError | PartialCredentialsError):
             raise refusal(Reason.ACCESS_DENIED, "the host process has no credentials for S3", key=key) from error
         if isinstance(error, ParamValidationError):
             raise refusal(Reason.ACCESS_DENIED, f"{where} is not an address that S3 knows", key=key) from error

@@ -66,7 +66,7 @@ def receive(source: Source, file: SourceFile, partial: Path | None, check: FileC
             sink.flush()
             os.fsync(sink.fileno())
     except OSError as error:
-        raise disk_full(error, file.size - partial.stat().st_size, partial) from error
+        raise disk_full(error, file.size - _size(partial), partial) from error
     return digest.hexdigest()
 
 
@@ -114,11 +114,15 @@ def disk_full(error: OSError, needed_bytes: int, path: Path) -> Exception:
 
 def _kept(partial: Path, file: SourceFile, source: Source) -> int:
     """Bytes of partial that can be kept; the rest of it is cut off."""
-    have = partial.stat().st_size if partial.exists() else 0
+    have = _size(partial)
     if have and (have > file.size or not source.resumable):
         os.truncate(partial, 0)
         return 0
     return have
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _chunks(path: Path, stop: Stop) -> Iterator[bytes]:
