@@ -5,14 +5,15 @@ import re
 LINE_MAX = 2000
 
 _NAMES = "(?:password|passwd|secret|token|api[_-]?key|access[_-]?key)"
+# What may begin at every place of a line has a longest length: without one, a line of a few hundred KiB would be looked at for minutes.
 _SECRETS = (
     (re.compile(r"cd-[A-Za-z0-9_-]{8,}(\.[A-Za-z0-9_-]+){0,2}"), "cd-[redacted]"),
     (re.compile(r"\b(hf_|sk-|ghp_|github_pat_|xox[bp]-)[A-Za-z0-9_-]{8,}"), r"\1[redacted]"),
     (re.compile(r"\b(AKIA|ASIA)[A-Z0-9]{12,}"), r"\1[redacted]"),
-    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*)?"), "[redacted token]"),
+    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,4096}\.[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*)?"), "[redacted token]"),
     (re.compile(r"(?i)\b(authorization|proxy-authorization)(['\"]?\s*[:=]\s*)(bearer|basic)?\s*\S+"), r"\1\2[redacted]"),
     (re.compile(rf"(?i)({_NAMES}['\"]?\s*[:=]\s*['\"]?)(?!\d+\b)[^\s'\",;]{{4,}}"), r"\1[redacted]"),
-    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/:@]+:[^\s/@]+@"), r"\1[redacted]@"),
+    (re.compile(r"(?i)([a-z][a-z0-9+.-]{0,30}://)[^\s/:@]+:[^\s/@]+@"), r"\1[redacted]@"),
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*"), "[redacted key]"),
 )
 LEAK_FORMS = (

@@ -1,6 +1,7 @@
 """When a replica may be ended: what the proxy says decides; and why it ended: what the kernel counted decides."""
 
 import asyncio
+import time
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -159,3 +160,14 @@ def test_frames_of_tracebacks_do_not_push_out_what_was_said(tmp_path: Path) -> N
     ]
     log.write_text("\n".join(["RuntimeError: the cause", *frames, "INFO: Shutting down"]) + "\n")
     assert logs.last_words(log, 50) == ("RuntimeError: the cause", "INFO: Shutting down")
+
+
+@pytest.mark.parametrize("unit", ["a.", "eyJaaaaaaaa-", "token: ", "cd-"])
+def test_no_line_of_an_engine_keeps_the_worker_busy(tmp_path: Path, unit: str) -> None:
+    log = tmp_path / "log"
+    log.write_text(f"first\n{unit * (100_000 // len(unit))}\npostgresql://user:password@host {'x' * 50}postgresql://user:password@host\n")
+    began = time.process_time()
+    found = logs.last_words(log, 50)
+    assert time.process_time() - began < 2
+    assert found[0] == "first"
+    assert "password" not in found[-1]
