@@ -1,5 +1,6 @@
 """Credentials: minted from a token, revoked, and turned back into a caller. The secret is never stored."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -65,7 +66,8 @@ async def mint(
         if row is None:
             raise NotFound(f"no token {name!r} in project {project!r}")
         spec = database.decode(TokenSpec, row["spec"])
-        roles = await _token_roles(project, name, spec)
+        principal = principal_of(project, name)
+        roles = _roles(project, spec, (await _bound([principal])).get(principal))
         if by is not None:
             _check_holds(by, roles)
         begins = now.replace(microsecond=0)
@@ -81,7 +83,7 @@ async def mint(
         await specs.update(TokenRow, {"uid": row["uid"]}, revision=row["revision"] + 1)
     claims = Claims(
         iss=region,
-        sub=principal_of(project, name),
+        sub=principal,
         jti=jti,
         project=project,
         roles=scope.roles,
@@ -131,9 +133,11 @@ async def live(token_uids: list[UUID], now: datetime) -> dict[UUID, list[tuple[C
     return by_token
 
 
-async def scope_of(project: str, name: str, spec: TokenSpec) -> Scope:
-    """What a credential minted now would be allowed."""
-    return _scope(spec, await _token_roles(project, name, spec), project)
+async def scopes_of(project: str, specs_by_name: Mapping[str, TokenSpec]) -> dict[str, Scope]:
+    """What a credential of each token, minted now, would be allowed; by name, in one statement."""
+    bound = await _bound([principal_of(project, name) for name in specs_by_name])
+    roles = {name: _roles(project, spec, bound.get(principal_of(project, name))) for name, spec in specs_by_name.items()}
+    return {name: _scope(spec, roles[name], project) for name, spec in specs_by_name.items()}
 
 
 async def settle_principal(principal: str, now: datetime) -> None:
@@ -147,7 +151,8 @@ async def settle_principal(principal: str, now: datetime) -> None:
 
 async def settle(token: specs.Row, now: datetime) -> None:
     """Revoke the live credentials of token that allow more than the token does now; its row is locked."""
-    scope = await scope_of(token["project"], token["name"], database.decode(TokenSpec, token["spec"]))
+    project, name = token["project"], token["name"]
+    scope = (await scopes_of(project, {name: database.decode(TokenSpec, token["spec"])}))[name]
     if all(old.is_within(scope) for _, old in (await live([token["uid"]], now))[token["uid"]]):
         return
     await revoke_all(token["uid"], now)
@@ -174,11 +179,14 @@ def _scope(spec: TokenSpec, roles: dict[str, frozenset[Role]], project: str) -> 
     return Scope(roles=tuple(sorted(held)), endpoints=tuple(sorted(spec.endpoints)) if spec.endpoints else (ALL_ENDPOINTS,))
 
 
-async def _token_roles(project: str, name: str, spec: TokenSpec) -> dict[str, frozenset[Role]]:
-    (row,) = await database.rows(
-        "SELECT jsonb_object_agg(project, spec -> 'roles') AS bound FROM role_binding WHERE principal = {}", principal_of(project, name)
+async def _bound(principals: list[str]) -> dict[str, str]:
+    """Principal → project → roles, as JSON text, of those that are bound anywhere."""
+    found = await database.rows(
+        "SELECT principal, jsonb_object_agg(project, spec -> 'roles') AS bound FROM role_binding"
+        " WHERE principal = ANY({}::text[]) GROUP BY principal",
+        principals,
     )
-    return _roles(project, spec, row["bound"])
+    return {row["principal"]: row["bound"] for row in found}
 
 
 def _roles(project: str, spec: TokenSpec, bound: str | None) -> dict[str, frozenset[Role]]:

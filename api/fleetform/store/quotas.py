@@ -16,16 +16,24 @@ from fleetform.store.tables import InstanceTypeRow, QuotaRow
 from fleetform.store.writing import Page, Precondition, Written, cursor_of, key_of, size
 
 _HELD = (
-    "WITH booked AS (SELECT uid, booked FROM endpoint WHERE project = {} AND instance_type = {} AND alive AND booked > 0),"
-    " reserved AS (SELECT endpoint_uid AS uid, count(*) AS number FROM reservation WHERE project = {} AND instance_type = {} GROUP BY 1),"
-    " held AS (SELECT uid, GREATEST(COALESCE(booked, 0), COALESCE(number, 0)) AS replicas FROM booked FULL JOIN reserved USING (uid)) "
+    "WITH booked AS (SELECT instance_type, uid, booked FROM endpoint"
+    "  WHERE project = {} AND instance_type = ANY({}::text[]) AND alive AND booked > 0),"
+    " reserved AS (SELECT instance_type, endpoint_uid AS uid, count(*) AS number FROM reservation"
+    "  WHERE project = {} AND instance_type = ANY({}::text[]) GROUP BY 1, 2),"
+    " held AS (SELECT instance_type, uid, GREATEST(COALESCE(booked, 0), COALESCE(number, 0)) AS replicas"
+    "  FROM booked FULL JOIN reserved USING (instance_type, uid)) "
 )
 _USE = _HELD + (  # noqa: S608  # constants only
     "SELECT COALESCE(sum(replicas), 0)::bigint AS used, COALESCE(sum(replicas) FILTER (WHERE uid <> {}), 0)::bigint AS by_others FROM held"
 )
 _HOLDERS = _HELD + (  # noqa: S608  # constants only
-    "SELECT endpoint.name, replicas FROM held JOIN endpoint USING (uid) WHERE replicas > 0 ORDER BY replicas DESC, endpoint.name LIMIT 100"
+    "SELECT instance_type, name, replicas, used FROM (SELECT h.instance_type, e.name, h.replicas,"
+    " (sum(h.replicas) OVER (PARTITION BY h.instance_type))::bigint AS used,"
+    " row_number() OVER (PARTITION BY h.instance_type ORDER BY h.replicas DESC, e.name) AS place"
+    " FROM held h JOIN endpoint e ON e.uid = h.uid WHERE h.replicas > 0) found WHERE place <= {} ORDER BY instance_type, place"
 )
+HOLDERS_MAX = 100
+"""Of each quota, the largest first."""
 
 
 class Use:
@@ -94,7 +102,7 @@ async def page(project: str, limit: int, cursor: str | None) -> Page[Quota]:
     found = await specs.after(QuotaRow, {"project": project}, "instance_type", last, count + 1)
     if not found:
         await projects.require(project)
-    items = tuple([await _quota(row) for row in found[:count]])
+    items = await _quotas(found[:count])
     return Page(items=items, next_cursor=cursor_of(items[-1].metadata.name) if len(found) > count else None)
 
 
@@ -108,13 +116,13 @@ async def lock(project: str, instance_type: str) -> int:
 
 async def use(project: str, instance_type: str, but: UUID) -> Use:
     """What is held of the quota, and what of it by others than the endpoint but."""
-    (row,) = await database.rows(_USE, *(project, instance_type) * 2, but)
+    (row,) = await database.rows(_USE, *(project, [instance_type]) * 2, but)
     return Use(used=row["used"], by_others=row["by_others"])
 
 
 async def holders(project: str, instance_type: str) -> tuple[QuotaHolder, ...]:
     """Who holds part of the quota: the largest first, at most a hundred."""
-    found = await database.rows(_HOLDERS, *(project, instance_type) * 2)
+    found = await database.rows(_HOLDERS, *(project, [instance_type]) * 2, HOLDERS_MAX)
     return tuple(QuotaHolder(endpoint=row["name"], replicas=row["replicas"]) for row in found)
 
 
@@ -163,10 +171,27 @@ def _missing(project: str, instance_type: str) -> NotFound:
 
 
 async def _quota(row: specs.Row) -> Quota:
-    project, instance_type = row["project"], row["instance_type"]
-    used = (await use(project, instance_type, UUID(int=0))).used
+    return (await _quotas([row]))[0]
+
+
+async def _quotas(found: list[specs.Row]) -> tuple[Quota, ...]:
+    """The quotas of rows, which are of one project, with their use."""
+    if not found:
+        return ()
+    held: dict[str, list[specs.Row]] = {row["instance_type"]: [] for row in found}
+    for holder in await database.rows(_HOLDERS, *(found[0]["project"], list(held)) * 2, HOLDERS_MAX):
+        held[holder["instance_type"]].append(holder)
+    return tuple(_with_use(row, held[row["instance_type"]]) for row in found)
+
+
+def _with_use(row: specs.Row, held: list[specs.Row]) -> Quota:
+    used = held[0]["used"] if held else 0
     return Quota(
-        metadata=specs.metadata(row, instance_type, project),
+        metadata=specs.metadata(row, row["instance_type"], row["project"]),
         spec=database.decode(QuotaSpec, row["spec"]),
-        status=QuotaStatus(used=used, free=max(0, row["max_replicas"] - used), holders=await holders(project, instance_type)),
+        status=QuotaStatus(
+            used=used,
+            free=max(0, row["max_replicas"] - used),
+            holders=tuple(QuotaHolder(endpoint=holder["name"], replicas=holder["replicas"]) for holder in held),
+        ),
     )

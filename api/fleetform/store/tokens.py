@@ -70,12 +70,16 @@ def _missing(project: str, name: str) -> NotFound:
 
 
 async def _tokens(rows: list[specs.Row], now: datetime) -> tuple[Token, ...]:
+    """The tokens of rows, which are of one project."""
+    if not rows:
+        return ()
     live = await credentials.live([row["uid"] for row in rows], now)
+    found = {row["name"]: database.decode(TokenSpec, row["spec"]) for row in rows}
+    scopes = await credentials.scopes_of(rows[0]["project"], found)
     made = []
     for row in rows:
-        spec = database.decode(TokenSpec, row["spec"])
-        scope = await credentials.scope_of(row["project"], row["name"], spec)
-        stale = [info.id for info, old in live[row["uid"]] if old != scope]
+        spec = found[row["name"]]
+        stale = [info.id for info, old in live[row["uid"]] if old != scopes[row["name"]]]
         current = Condition(
             type=ConditionType.CREDENTIALS_CURRENT,
             status=not stale,
