@@ -26,9 +26,9 @@ BOUND = 1.5
 SPEC = {"instance_type": "cpu-small", "variants": {"v1": {"model_version": "m:v1"}}, "labels": {"team": "bench"}}
 COPY = (
     "INSERT INTO endpoint"
-    " (uid, project, name, alive, generation, revision, created_at, instance_type, booked, spec, effective, status, retries)"
+    " (uid, project, name, alive, generation, revision, created_at, instance_type, booked, spec, effective, status)"
     " SELECT gen_random_uuid(), project, 'e' || lpad(n::text, 5, '0'), alive, generation, revision, created_at, instance_type, booked,"
-    " spec, effective, status, retries FROM endpoint, generate_series(1, $1::int - 1) AS n WHERE name = 'e00000'",
+    " spec, effective, status FROM endpoint, generate_series(1, $1::int - 1) AS n WHERE name = 'e00000'",
     "INSERT INTO endpoint_version (endpoint_uid, version_uid, held_by) SELECT e.uid, v.version_uid, v.held_by FROM endpoint e,"
     " endpoint_version v WHERE e.name <> 'e00000' AND $1::int > 0",
     "INSERT INTO event (subject, project, at, kind, reason, message, generation) SELECT e.uid, e.project, e.created_at, 'Normal',"

@@ -11,9 +11,14 @@ import pytest
 from fleetform.errors import DatabaseAway, SetupError
 from fleetform.host import postgres
 from fleetform.store import database, migrations
-from fleetform.store.tables import TABLES, ChangeRow
+from fleetform.store.tables import TABLES, LeaseRow
+from tests.builders import NOON
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
+
+
+def a_row(shard: str) -> LeaseRow:
+    return LeaseRow(shard=shard, holder="", epoch=1, expires_at=NOON)
 
 
 async def test_a_failing_commit_gives_its_connection_back(store: str) -> None:
@@ -30,34 +35,34 @@ async def test_a_failing_commit_gives_its_connection_back(store: str) -> None:
 async def test_a_lost_connection_inside_is_database_away_and_the_next_transaction_works(store: str) -> None:
     with pytest.raises(DatabaseAway):
         async with database.transaction():
-            await ChangeRow.insert(ChangeRow(name="half", value=1))
+            await LeaseRow.insert(a_row("half"))
             await _terminate_others(store)
             await database.rows("SELECT 1 AS one")
     async with database.transaction():
-        await ChangeRow.insert(ChangeRow(name="whole", value=1))
-    assert [row["name"] for row in await ChangeRow.select()] == ["whole"]
+        await LeaseRow.insert(a_row("whole"))
+    assert [row["shard"] for row in await LeaseRow.select()] == ["whole"]
 
 
 async def test_a_connection_lost_at_commit_is_database_away(store: str) -> None:
     with pytest.raises(DatabaseAway):
         async with database.transaction():
-            await ChangeRow.insert(ChangeRow(name="half", value=1))
+            await LeaseRow.insert(a_row("half"))
             await _terminate_others(store)
-    assert await ChangeRow.count() == 0
+    assert await LeaseRow.count() == 0
 
 
 async def test_an_error_inside_rolls_back(store: str) -> None:
     with pytest.raises(ZeroDivisionError):
         async with database.transaction():
-            await ChangeRow.insert(ChangeRow(name="half", value=1))
+            await LeaseRow.insert(a_row("half"))
             raise ZeroDivisionError
-    assert await ChangeRow.count() == 0
+    assert await LeaseRow.count() == 0
 
 
 async def test_a_swallowed_error_does_not_pass_for_a_commit(store: str) -> None:
     async def swallow() -> None:
         async with database.transaction():
-            await ChangeRow.insert(ChangeRow(name="half", value=1))
+            await LeaseRow.insert(a_row("half"))
             try:
                 await database.rows("SELECT 1 / 0")
             except asyncpg.DivisionByZeroError:
@@ -78,7 +83,7 @@ async def test_a_cancelled_transaction_leaves_nothing(store: str) -> None:
 
     async def work() -> None:
         async with database.transaction():
-            await ChangeRow.insert(ChangeRow(name="half", value=1))
+            await LeaseRow.insert(a_row("half"))
             inside.set()
             await asyncio.Event().wait()
 
@@ -87,17 +92,17 @@ async def test_a_cancelled_transaction_leaves_nothing(store: str) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert await ChangeRow.count() == 0
+    assert await LeaseRow.count() == 0
 
 
 async def test_a_lock_is_not_waited_for_without_end(store: str) -> None:
     other = await asyncpg.connect(store)
     try:
-        await other.execute("BEGIN; LOCK TABLE change")
+        await other.execute("BEGIN; LOCK TABLE lease")
         with pytest.raises(DatabaseAway):
             async with database.transaction():
                 await database.rows("SET LOCAL lock_timeout = '50ms'")
-                await ChangeRow.select()
+                await LeaseRow.select()
     finally:
         await other.close()
 

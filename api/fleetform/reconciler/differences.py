@@ -62,7 +62,6 @@ def changes_of(facts: EndpointFacts, made: Plan) -> Changes | None:
         booked=booked,
         holds=made.holds,
         events=made.events,
-        next_at=made.next_at,
         tombstone=tombstone,
         records=made.records,
         started=_started(facts, moved),

@@ -162,14 +162,12 @@ async def _replace(row: specs.Row, spec: EndpointSpec, applied: EffectiveEndpoin
 
 
 def _wish(spec: EndpointSpec, applied: EffectiveEndpoint) -> specs.Row:
-    """The columns that a PUT writes; the reconciler then looks at once, without a back-off of the wish before."""
+    """The columns that a PUT writes."""
     return {
         "spec": database.encode(spec),
         "effective": database.encode(applied),
         "instance_type": applied.instance_type,
         "booked": applied.min_replicas,
-        "retries": 0,
-        "next_at": None,
     }
 
 

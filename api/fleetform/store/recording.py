@@ -55,7 +55,6 @@ class Changes(Record, frozen=True, kw_only=True):
     booked: int | None = None
     holds: tuple[str, ...] = ()
     events: tuple[NewEvent, ...] = ()
-    next_at: datetime | None = None
     tombstone: bool = False
     scaling: ScalingDecision | None = None
     records: tuple[Rollout, ...] = ()
@@ -118,7 +117,6 @@ async def _write_endpoint(facts: EndpointFacts, new: Changes, now: datetime) -> 
         revision,
         None if rollout is None or new.tombstone else encode(rollout),
         facts.booked if new.booked is None else new.booked,
-        new.next_at,
         None if scaling is None or new.tombstone else encode(scaling),
         desired.uid,
         desired.generation,
@@ -179,7 +177,7 @@ SELECT coalesce(sum(cpu_millis), 0)::bigint AS cpu_millis, coalesce(sum(memory_m
 FROM reservation WHERE host = {}
 """
 _UPDATE = """
-UPDATE endpoint SET status = {}, revision = {}, rollout = {}, booked = {}, next_at = {}, scaling = {}, retries = 0
+UPDATE endpoint SET status = {}, revision = {}, rollout = {}, booked = {}, scaling = {}
 WHERE uid = {} AND generation = {} AND alive AND (deleting_at IS NOT NULL) = {}
 RETURNING uid
 """

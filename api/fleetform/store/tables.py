@@ -84,8 +84,7 @@ class EndpointRow(Table, tablename="endpoint"):
 
     Among the living, project and name are unique (a partial index).
 
-    rollout: RolloutState. scaling: ScalingDecision. next_at: when the loop should look again at the latest.
-    retries: failed passes in a row.
+    rollout: RolloutState. scaling: ScalingDecision.
     """
 
     uid = UUID(primary_key=True, default=None)
@@ -103,8 +102,6 @@ class EndpointRow(Table, tablename="endpoint"):
     effective = JSONB()
     status = JSONB()
     rollout = JSONB(null=True, default=None)
-    next_at = Timestamptz(null=True, default=None)
-    retries = Integer(default=0)
     scaling = JSONB(null=True, default=None)
 
 
@@ -242,13 +239,6 @@ class StartTimeRow(Table, tablename="start_time"):
     seconds = DoublePrecision()
 
 
-class ChangeRow(Table, tablename="change"):
-    """The region-wide counter behind gateway snapshots: access (keys, revocations) and routes each have one. value only grows."""
-
-    name = Text(primary_key=True)
-    value = BigInt(default=0)
-
-
 TABLES: tuple[type[Table], ...] = (
     ProjectRow,
     RoleBindingRow,
@@ -268,5 +258,4 @@ TABLES: tuple[type[Table], ...] = (
     EventRow,
     RolloutRow,
     StartTimeRow,
-    ChangeRow,
 )
