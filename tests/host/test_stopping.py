@@ -114,7 +114,7 @@ async def test_a_stop_that_cannot_be_written_down_is_not_begun_and_may_be_sent_a
     replica.begin()
     full = mock.Mock(side_effect=OSError("no space left"))
     with monkeypatch.context() as broken:
-        broken.setattr("fleetform.host.replica.save", full)
+        broken.setattr("fleetform.host.recorded.save", full)
         with pytest.raises(OSError, match="no space left"):
             await replica.stop(STOP)
     assert not replica.stopping
@@ -132,7 +132,7 @@ def full_for(times: int, monkeypatch: pytest.MonkeyPatch) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
         save(layout, record)
 
-    monkeypatch.setattr("fleetform.host.replica.save", save_when_there_is_room)
+    monkeypatch.setattr("fleetform.host.recorded.save", save_when_there_is_room)
     monkeypatch.setattr("fleetform.host.replica.RETRY_S", 0.01)
 
 

@@ -1,80 +1,49 @@
 """The life of one replica on this host: fetch, launch, prove, serve; drain, end, clean up. Each step is on disk before the next."""
 
 import asyncio
-import contextlib
 import signal
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import msgspec
-import structlog
-
 from fleetform.domain.protocol import HostReplicaState, StopReplica
-from fleetform.domain.replica import FailureReason, Unix
-from fleetform.errors import AppError, ArtifactRefused, CacheFull, TemporaryError
-from fleetform.host import ending, logs, oom, organs, processes, starting, waking
-from fleetform.host.engines import adapter_for
-from fleetform.host.engines.base import SHUTDOWN_TIMEOUT_S, Adapter, mark
+from fleetform.domain.replica import FailureReason
+from fleetform.host import ending, fetching, losing, oom, processes, starting, waking
+from fleetform.host.engines.base import SHUTDOWN_TIMEOUT_S, mark
 from fleetform.host.exits import Exit, ended
 from fleetform.host.failing import Failed
 from fleetform.host.parts import Host
 from fleetform.host.pool import sleeper
 from fleetform.host.probe import NotServing
 from fleetform.host.processes import Identity
-from fleetform.host.record import ReplicaRecord, domain_identity, in_phase, save, utc_now, without_running
+from fleetform.host.record import ReplicaRecord, utc_now, without_running
+from fleetform.host.recorded import Recorded
 from fleetform.host.threads import patiently, to_its_end
 from fleetform.host.zygote import client as zygote
 from fleetform.host.zygote.client import NotForked
 from fleetform.redaction import redact
 from fleetform.steps import Step, step
 
-LOG_TAIL_LINES = 50
 KILL_AFTER_S = SHUTDOWN_TIMEOUT_S + 5
-FETCH_RETRY_S = 5.0
 RETRY_S = 5.0
 QUARANTINE_POLL_S = 1.0
-SOCKET_POLL_S = 1.0
-SOCKET_GONE_S = 5.0
-LEADER_WAIT_S = 0.5
-IN_ORDER = (0, 128 + signal.SIGTERM, None)
-"""Exit codes of a part that was told to end, or may have been."""
-
-log = structlog.get_logger(__name__)
 
 
-class Replica:
+class Replica(Recorded):
     """One replica, and the task that lives its life. The task may be cancelled at any line and begun again from the record."""
 
     def __init__(self, host: Host, record: ReplicaRecord) -> None:
-        self.host = host
-        self.record = record
-        self.adapter: Adapter = adapter_for(record.start.track)
+        super().__init__(host, record)
         self.task: asyncio.Task[None] | None = None
         self.exit: Exit | None = None
         self._broken = False
-        self._saving = asyncio.Lock()
         self._turning = asyncio.Lock()
         self._begun_at = asyncio.get_running_loop().time()
         self._hung: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self.log = log.bind(replica=record.replica_id, endpoint=record.route_key, generation=record.start.generation)
-
-    @property
-    def exited(self) -> bool:
-        return self.record.state is HostReplicaState.EXITED
-
-    @property
-    def is_vllm(self) -> bool:
-        return self.record.start.track.command is None
-
-    @property
-    def stopping(self) -> bool:
-        """True when there is nothing left to stop, or its end has begun."""
-        return self.exited or self.record.drain_until is not None or self.record.failure is not None
 
     def begin(self) -> None:
         """Go on from where the record stands."""
-        self._show()
+        self.show()
         if not self.exited:
             self.task = asyncio.create_task(self._live(), name=f"replica {self.record.replica_id}")
 
@@ -184,41 +153,17 @@ class Replica:
             await waking.wake(self)
             identity = self.record.identity
         if identity is None:
-            identity = await self._launch(await self._fetch())
+            identity = await self._launch(await fetching.fetch(self))
         end = asyncio.ensure_future(ended(identity, self.host.layout.exits))
         try:
             if self.record.state is not HostReplicaState.SERVING:
                 await self.prove(identity, end)
                 await self.serves("fork", "launch")
-            raise await self._lost(identity, end)
+            loss = await losing.lost(self, identity, end, self._hung)
+            self.exit, self._broken = loss.exit, loss.is_broken
+            raise loss.failed
         finally:
             end.cancel()
-
-    async def _fetch(self) -> Path:
-        """The verified files. A source that is away is tried again until the start has taken too long."""
-        start = self.record.start
-        track = start.track
-        await self.enter("fetch", state=HostReplicaState.FETCHING)
-        deadline = self._started_at("fetch") + timedelta(seconds=start.start_timeout_s)
-        self.host.artifacts.pin(track.manifest.digest, self.record.replica_id)
-        convert = track.command is None
-        while True:
-            try:
-                return await self.host.artifacts.ensure(track.manifest, track.artifact, start.prefixes, self._progress, convert=convert)
-            except ArtifactRefused as error:
-                raise Failed(_artifact_reason(error), error.message) from error
-            except CacheFull as error:
-                raise Failed(FailureReason.CACHE_FULL, error.message) from error
-            except TemporaryError as error:
-                if utc_now() >= deadline:
-                    raise Failed(FailureReason.ARTIFACT_MISSING, error.message) from error
-                self.log.warning("fetch_again", reason=error.reason, message=error.message)
-                await asyncio.sleep(FETCH_RETRY_S)
-
-    def _progress(self, phase: str, done: int, total: int) -> None:
-        phases = in_phase(self.record.phases, phase, utc_now(), done, total or None)
-        self.record = msgspec.structs.replace(self.record, phases=phases)
-        self._show()
 
     async def free_devices(self) -> None:
         """Have sleeping engines make way on our devices as far as they must. Failed when somebody else holds their memory."""
@@ -252,22 +197,17 @@ class Replica:
         """Have step start the engine. NotForked passes through."""
         try:
             # Also when it is cancelled: what was started is in the record by the time this is done.
-            identity = await to_its_end(step, self.host.layout, self.adapter, self.record, model_dir, self._record_process)
+            identity = await to_its_end(step, self.host.layout, self.adapter, self.record, model_dir, self.record_process)
         except OSError as error:
             raise Failed(FailureReason.LAUNCH_REFUSED, f"the engine cannot be started: {error}") from error
         await self.enter("load")
         self.log.info("engine_launched", pid=identity.pid)
         return identity
 
-    def _record_process(self, identity: Identity) -> None:
-        self.record = msgspec.structs.replace(self.record, process=domain_identity(identity))
-        save(self.host.layout, self.record)
-        step(Step.PROCESS_RECORDED)
-
     async def prove(self, identity: Identity, end: "asyncio.Future[Exit]") -> None:
         """Until it has proved that it serves what was asked for. Failed when it ends, takes too long, or is somebody else."""
         limit_s = self.record.start.start_timeout_s
-        launched_at = self._started_at(*(("wake",) if self.record.woken_id else ("fork", "launch")))
+        launched_at = self.started_at(*(("wake",) if self.record.woken_id else ("fork", "launch")))
         remaining = (launched_at + timedelta(seconds=limit_s) - utc_now()).total_seconds()
         proof = asyncio.ensure_future(starting.prove(self.host.layout, self.adapter, self.record, identity, self.enter))
         try:
@@ -276,7 +216,8 @@ class Replica:
         finally:
             proof.cancel()
         if end in done:
-            raise self._ended(end.result())
+            self.exit = end.result()
+            raise losing.crashed(self, "", self.exit)
         if proof not in done:
             raise Failed(FailureReason.START_TIMEOUT, f"the engine was not ready within {limit_s} s")
         proof.result()
@@ -285,49 +226,10 @@ class Replica:
         """It has proved itself. began: the phase, by the first of these names, with which the engine's start began."""
         now = utc_now()
         await self.update(state=HostReplicaState.SERVING, phases=without_running(self.record.phases, now))
-        self.log.info("replica_serves", seconds=round((now - self._started_at(*began)).total_seconds(), 1))
-
-    async def _lost(self, identity: Identity, end: "asyncio.Future[Exit]") -> Failed:
-        """Wait until it has ended, or a part of it has, it is given up, or its socket is gone, through which alone it can be reached."""
-        address = self.record.address
-        part = asyncio.ensure_future(organs.first_to_end(identity, self.host.layout.work(self.record.engine_id)))
-        try:
-            tasks: set[asyncio.Future[Any]] = {end, part, self._hung}
-            while not isinstance(address, Unix) or await asyncio.to_thread(Path(address.path).exists):
-                done, _ = await asyncio.wait(tasks, timeout=SOCKET_POLL_S, return_when=asyncio.FIRST_COMPLETED)
-                if end in done:
-                    break
-                if part in done:
-                    return await self._broke(*part.result(), end)
-                if self._hung in done:
-                    return Failed(FailureReason.HUNG, self._hung.result())
-        finally:
-            part.cancel()
-        # An engine that ends in order removes its socket first.
-        if end in (await asyncio.wait({end}, timeout=SOCKET_GONE_S))[0]:
-            return self._ended(end.result())
-        return Failed(FailureReason.CRASHED, "the engine's socket was removed")
-
-    async def _broke(self, part: str, seen: Exit, end: "asyncio.Future[Exit]") -> Failed:
-        """A part of it has ended. One that was told to was told by its leader, which ends too, and whose own end says more."""
-        self._broken = True
-        if seen.code in IN_ORDER and end in (await asyncio.wait({end}, timeout=LEADER_WAIT_S))[0]:
-            return self._ended(end.result())
-        return self._crashed(part, seen)
-
-    def _ended(self, seen: Exit) -> Failed:
-        self.exit = seen
-        return self._crashed("", seen)
-
-    def _crashed(self, part: str, seen: Exit) -> Failed:
-        """What follows when the engine, or this part of it, has ended so."""
-        who = f"the engine's {part}" if part else "the engine"
-        if oom.is_evidence(self.record.oom_kills, oom.kills(), seen.signal, seen.code, self._log_tail()):
-            return Failed(FailureReason.OOM_KILLED, f"{who} {seen}; the kernel ran out of memory")
-        return Failed(FailureReason.CRASHED, f"{who} {seen}")
+        self.log.info("replica_serves", seconds=round((now - self.started_at(*began)).total_seconds(), 1))
 
     async def _failed(self, reason: FailureReason, message: str) -> None:
-        await self.update(failure=reason, message=redact(message), log_tail=self._log_tail())
+        await self.update(failure=reason, message=redact(message), log_tail=self.log_tail())
         self.log.warning("replica_failed", reason=reason.value, message=self.record.message)
 
     async def _finish(self) -> None:
@@ -381,35 +283,7 @@ class Replica:
             await self.update(message=busy)
             self.log.error("device_memory_not_back", message=busy)
 
-    async def enter(self, phase: str, **changes: Any) -> None:
-        """Be in that phase of the start from now on, with these changes of the record."""
-        await self.update(phases=in_phase(self.record.phases, phase, utc_now()), **changes)
-
-    async def update(self, **changes: Any) -> None:
-        """Change the record; it is on disk, and shown, when this returns."""
-        self.record = msgspec.structs.replace(self.record, **changes)
-        async with self._saving:
-            # The newest one: whoever waited here may have been overtaken.
-            await to_its_end(save, self.host.layout, self.record)
-        self._show()
-
-    def _show(self) -> None:
-        self.host.board.put_replica(self.record.shown())
-
-    def _log_tail(self) -> tuple[str, ...]:
-        return logs.last_words(self.host.layout.log(self.record.engine_id), LOG_TAIL_LINES)
-
     def _is_overdue(self) -> bool:
         """True when it has not served in the time that a start may take, as far as this process has seen."""
         starts = self.record.state is not HostReplicaState.SERVING and self.record.drain_until is None
         return starts and asyncio.get_running_loop().time() - self._begun_at >= self.record.start.start_timeout_s
-
-    def _started_at(self, *names: str) -> datetime:
-        """When the first phase of one of these names began."""
-        return next((p.started_at for p in self.record.phases if p.name in names), utc_now())
-
-
-def _artifact_reason(error: AppError) -> FailureReason:
-    with contextlib.suppress(ValueError):
-        return FailureReason(error.details.get("condition_reason", ""))
-    return FailureReason.LAUNCH_REFUSED
