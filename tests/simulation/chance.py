@@ -7,7 +7,7 @@ from fleetform.domain.effective import effective
 from fleetform.domain.endpoint_spec import EndpointSpec
 from fleetform.drivers.pretended import Fault, Script
 from tests.simulation.points import Fate, Point
-from tests.simulation.world import NAMES, TYPE, VERSIONS, World
+from tests.simulation.world import NAMES, SHAPES, VERSIONS, World
 
 BAD_FATE = 0.12
 """How often a call that may end badly does."""
@@ -66,9 +66,10 @@ def pass_time(world: World) -> None:
 def put(world: World) -> None:
     name = world.chance.choice(NAMES)
     chosen = world.chance.sample(VERSIONS, world.chance.choice((1, 1, 2)))
+    instance_type = world.chance.choices(tuple(SHAPES), (4, 1))[0]
     weights = (100,) if len(chosen) == 1 else world.chance.choice(((50, 50), (90, 10), (100, 0)))
     body = {
-        "instance_type": TYPE,
+        "instance_type": instance_type,
         "variants": {v: {"model_version": f"m:{v}", "weight": weight} for v, weight in zip(chosen, weights, strict=True)},
         "scaling": {"min_replicas": world.chance.randint(1, 3)},
         "rollout": {
@@ -79,7 +80,8 @@ def put(world: World) -> None:
     }
     wanted = effective(decode(EndpointSpec, body))
     accepted = world.memory.put(name, wanted)
-    world.tell(f"put {name} {dict(zip(chosen, weights, strict=True))} x{wanted.min_replicas}: {accepted}")
+    split = dict(zip(chosen, weights, strict=True))
+    world.tell(f"put {name} {split} x{wanted.min_replicas} on {instance_type}: {accepted}")
     world.notify(name)
 
 
@@ -90,8 +92,8 @@ def delete(world: World) -> None:
 
 
 def change_quota(world: World) -> None:
-    limit = world.chance.randint(1, 8)
-    world.tell(f"quota {limit}: {world.memory.set_quota(TYPE, limit)}")
+    instance_type, limit = world.chance.choice(tuple(SHAPES)), world.chance.randint(1, 8)
+    world.tell(f"quota {limit} of {instance_type}: {world.memory.set_quota(instance_type, limit)}")
     for name in NAMES:
         world.notify(name)
 

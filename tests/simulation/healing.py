@@ -10,7 +10,7 @@ from fleetform.domain.protocol import ForgetReplica
 from fleetform.drivers.pretended import Fault, Script
 from tests.simulation.memory import PROJECT, EndpointRow
 from tests.simulation.points import Fate
-from tests.simulation.world import TYPE, World
+from tests.simulation.world import World
 
 ROUNDS = 400
 """More than any way to where everything rests takes."""
@@ -37,7 +37,9 @@ def mend(world: World) -> None:
     world.machines.script = Script()
     for row in world.memory.endpoints.values():
         if row.alive and not row.status.ready:
-            body = {"instance_type": TYPE, "variants": {"v1": {"model_version": "m:v1"}}, "rollout": {"steps": [100], "retry": "again"}}
+            variants = {"v1": {"model_version": "m:v1"}}
+            rollout = {"steps": [100], "retry": "again"}
+            body = {"instance_type": row.effective.instance_type, "variants": variants, "rollout": rollout}
             world.tell(f"mend {row.name}: {world.memory.put(row.name, effective(decode(EndpointSpec, body)))}")
             world.notify(row.name)
 
@@ -113,10 +115,11 @@ def _has_arrived(world: World, row: EndpointRow, *, mended: bool) -> bool:
 
 
 def _has_no_room(world: World) -> bool:
-    """No device is free, or the quota is used up."""
+    """No device is free, or a quota is used up."""
     taken = {device for reservation, _, _ in world.memory.reservations.values() for device in reservation.devices}
     devices = {device.uuid for machine in world.machines.everywhere() for device in machine.capacity.devices}
-    return taken == devices or world.memory.used(TYPE, but=None) >= world.memory.quotas[TYPE]
+    full = any(world.memory.used(instance_type, but=None) >= limit for instance_type, limit in world.memory.quotas.items())
+    return taken == devices or full
 
 
 def _check_end(world: World) -> None:

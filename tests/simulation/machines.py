@@ -142,8 +142,8 @@ class Machines(FakeDriver):
             new = after.routes.get(key)
             if new is route or self.restored or not self._is_wanted(key):
                 continue
-            if opened(route) & serving and not (new is not None and opened(new) & serving):
-                raise Broken(f"{key} loses its last serving replica: {opened(route) & serving} by {new}")
+            if weighted(route) & serving and not (new is not None and weighted(new) & serving):
+                raise Broken(f"{key} loses its last serving replica: {weighted(route) & serving} by {new}")
             if new is not None and opened(route) & serving and opened(new):
                 self._compare_weights(route, new)
 
@@ -155,8 +155,13 @@ class Machines(FakeDriver):
                 raise Broken(f"{after.key}: {track.track} gets {track.weight} % and has nothing that could serve")
 
 
-def opened(route: EndpointRoute) -> frozenset[str]:
+def weighted(route: EndpointRoute) -> frozenset[str]:
     """Replicas that get new requests by the route."""
+    return frozenset(t.replica_id for track in route.tracks for t in track.targets if track.weight and not t.draining)
+
+
+def opened(route: EndpointRoute) -> frozenset[str]:
+    """Replicas that the proxies may bring requests to, be their track's weight 0: the next change of weights is enough."""
     return frozenset(target.replica_id for track in route.tracks for target in track.targets if not target.draining)
 
 

@@ -19,8 +19,10 @@ from tests.simulation.memory import Memory
 from tests.simulation.points import Points
 from tests.simulation.servers import Server
 
-TYPE = "gpu"
-SHAPES = {TYPE: Shape(cpu_millis=100, memory_mib=1024, accelerator="a10", accelerator_count=1)}
+SHAPES = {
+    name: Shape(cpu_millis=100, memory_mib=memory_mib, accelerator="a10", accelerator_count=1)
+    for name, memory_mib in (("gpu", 1024), ("gpu-wide", 2048))
+}
 NAMES = ("chat", "code")
 VERSIONS = ("v1", "v2", "v3")
 SLOW_PASS_S = 300
@@ -41,7 +43,7 @@ class World:
         self.points = Points(tell)
         hosts = tuple(a_host(f"host-{number}", gpus=self.chance.randint(1, 4)) for number in range(1, self.chance.randint(2, 3) + 1))
         versions = {f"m:{name}": a_version(name) for name in VERSIONS}
-        quotas = {TYPE: self.chance.randint(2, 8)}
+        quotas = {instance_type: self.chance.randint(2, 8) for instance_type in SHAPES}
         self.memory = Memory(self.points, SHAPES, quotas, versions, lambda: self.now)
         self.machines = Machines(self.points, hosts, self._is_wanted)
         self.servers: list[Server] = []
@@ -53,9 +55,10 @@ class World:
     def check(self) -> None:
         """What must hold at every moment."""
         self.machines.check()
-        reserved = self.memory.reserved(TYPE)
-        if reserved > self.memory.quotas[TYPE]:
-            raise Broken(f"{reserved} reservations, and the quota is {self.memory.quotas[TYPE]}")
+        for instance_type, limit in self.memory.quotas.items():
+            reserved = self.memory.reserved(instance_type)
+            if reserved > limit:
+                raise Broken(f"{reserved} reservations of {instance_type}, and the quota is {limit}")
         for replica_id in self.machines.running():
             row = self.memory.replicas.get(replica_id)
             if row is not None and replica_id not in self.memory.reservations:
