@@ -7,10 +7,10 @@ import pytest
 
 from fleetform.domain.conditions import ConditionType, Reason, condition
 from fleetform.domain.effective import EffectiveEndpoint, EffectiveSlo
-from fleetform.domain.load import TrackWindow
+from fleetform.domain.load import TrackWindow, Windows
 from fleetform.domain.replica import FailureReason, ReplicaPhase
 from fleetform.domain.rollout import RolloutPhase, StepOutcome
-from fleetform.planner import gate
+from fleetform.planner import gate, plan
 from fleetform.planner.model import Plan, Reserve, Start, Stop
 from tests.builders import a_window, effective_endpoint
 from tests.planner.world import World
@@ -177,6 +177,20 @@ def test_with_an_slo_a_step_without_figures_is_held_once_more() -> None:
     world.settle()
     assert world.weights() == {"v1": 50, "v2": 50}
     assert outcomes(world)[0] == (10, StepOutcome.NOT_JUDGED)
+
+
+def test_a_gateway_that_has_still_to_read_what_happened_tells_no_figures() -> None:
+    """Its worker was started anew: of the time of the step it knows nothing yet, which is not that nobody came."""
+    world = begun(slo=EffectiveSlo(error_rate=0.01))
+    world.pass_time(60)
+    unread = Windows(since=world.now, until=world.now)
+    made = plan(world.desired, msgspec.structs.replace(world.observed, windows=unread), world.now)
+    assert made.rollout is not None
+    assert made.rollout.record is not None
+    assert [(step.percent, step.outcome) for step in made.rollout.record.steps] == [(10, StepOutcome.RUNNING)]
+    world.measured = GOOD | {"v2": a_window("", 100, errors=40)}
+    world.settle()
+    assert world.records[-1].phase is RolloutPhase.ROLLED_BACK
 
 
 def test_an_slo_turns_back_what_no_incumbent_can_be_compared_with() -> None:

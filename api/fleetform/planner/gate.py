@@ -56,11 +56,13 @@ def _verdict(state: RolloutState, windows: Windows | None, effective: EffectiveE
     if ends is None:
         why = "the split from before, whose versions were kept warm" if state.back else "steps are not held (step_hold_s is 0)"
         return Verdict(outcome=StepOutcome.NOT_JUDGED, evidence=(why,))
-    if windows is None:
+    over = now >= ends
+    # No time at all is covered while a gateway reads the past anew, or by a hold shorter than its slices.
+    if windows is None or (over and not windows.tracks and windows.until <= windows.since):
         patience_s = effective.step_hold_s if effective.slo != EffectiveSlo() else 0
-        over = now >= ends + timedelta(seconds=patience_s)
-        return Verdict(outcome=StepOutcome.NOT_JUDGED if over else StepOutcome.RUNNING, evidence=(NO_FIGURES,))
-    return _together([_of_track(state, track, windows, effective.slo, over=now >= ends) for track in candidates(state)])
+        given_up = now >= ends + timedelta(seconds=patience_s)
+        return Verdict(outcome=StepOutcome.NOT_JUDGED if given_up else StepOutcome.RUNNING, evidence=(NO_FIGURES,))
+    return _together([_of_track(state, track, windows, effective.slo, over=over) for track in candidates(state)])
 
 
 def _of_track(state: RolloutState, track: str, windows: Windows, slo: EffectiveSlo, *, over: bool) -> Verdict:
