@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fleetform.domain.protocol import ForgetReplica, HostReplica, HostReplicaState
+from fleetform.domain.protocol import CommandRequest, CommandResult, ForgetReplica, HostReplica, HostReplicaState
+from fleetform.errors import HostUnreachable
 from fleetform.host import postgres
 from fleetform.reconciler.deps import SHARD, Deps
 from fleetform.reconciler.loop import Term
@@ -44,3 +45,23 @@ async def test_a_replica_that_is_forgotten_while_the_rows_are_asked_ends_no_term
         forgotten = [r.command.replica_id for r in region.driver.commands if isinstance(r.command, ForgetReplica)]
         assert forgotten == ["r2"]
         assert "r2" not in host.replicas
+
+
+async def test_a_host_that_fails_keeps_no_other_from_being_tidied(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried again at the next sweep; else everything was swept every second until it answered."""
+    async with a_region(tmp_path, store) as region:
+        term = await a_term(region)
+        term.sight.merge("host-0", await region.driver.observe("host-1", 0, 0))
+        for host in ("host-0", "host-1"):
+            term.sight.hosts[host].replicas["r1"] = HostReplica(replica_id="r1", state=HostReplicaState.EXITED, seq=1)
+        command = region.driver.command
+
+        async def away(host: str, request: CommandRequest) -> CommandResult:
+            if host == "host-0":
+                raise HostUnreachable("host-0 does not answer", host=host)
+            return await command(host, request)
+
+        monkeypatch.setattr(region.driver, "command", away)
+        await term.endpoints.tidy()
+        assert "r1" in term.sight.hosts["host-0"].replicas
+        assert "r1" not in term.sight.hosts["host-1"].replicas

@@ -13,7 +13,7 @@ from fleetform.domain.conditions import ConditionType, Reason, with_condition
 from fleetform.domain.events import NewEvent
 from fleetform.domain.protocol import EvictSleeping, ForgetReplica, HostReplicaState
 from fleetform.drivers.base import Members, Pending, Refused
-from fleetform.errors import AppError, NotLeader, TemporaryError
+from fleetform.errors import AppError, HostBusy, HostUnreachable, NotLeader, TemporaryError
 from fleetform.planner import plan
 from fleetform.planner.model import (
     Action,
@@ -39,7 +39,7 @@ from fleetform.reconciler.outcome import Done, InProgress, Outcome
 from fleetform.reconciler.publisher import Publisher
 from fleetform.reconciler.scaling import Scaler
 from fleetform.reconciler.sending import Sender
-from fleetform.reconciler.sight import Sight
+from fleetform.reconciler.sight import HostSight, Sight
 from fleetform.reconciler.starts import Starts
 from fleetform.reconciler.wearing import Wearing
 from fleetform.steps import Step, step
@@ -215,27 +215,34 @@ class EndpointLoop:
 
         What runs without a row is told in the log, and left alone.
         """
-        await self._end_strangers()
         for name, host in tuple(self._sight.hosts.items()):
-            ids = [replica_id for replica_id in host.replicas if replica_id not in self.owners]
-            known = await fleet.known_replicas(ids) if ids and host.reachable else set(ids)
-            for replica_id in sorted(set(ids) - known):
-                seen = host.replicas.get(replica_id)
-                if seen is None:
-                    continue  # forgotten while the rows were asked
-                if seen.state is HostReplicaState.EXITED:
-                    await self._sender.send(name, f"forget-{replica_id}", ForgetReplica(replica_id=replica_id))
-                else:
-                    log.warning("unknown_replica", host=name, replica=replica_id, state=seen.state)
+            try:
+                await self._end_strangers(name, host)
+                await self._forget_strangers(name, host)
+            except (HostUnreachable, HostBusy) as error:
+                # The next sweep is soon enough for it, and the other hosts do not wait for that.
+                log.warning("host_not_tidied", host=name, error=error.message)
 
-    async def _end_strangers(self) -> None:
-        sleeping = {name: host.sleeping for name, host in self._sight.hosts.items() if host.reachable and host.sleeping}
-        living = set(await fleet.living_endpoints()) if sleeping else set()
-        for name, engines in sleeping.items():
-            lost = [engine for engine in engines if engine.endpoint_uid not in living]
-            if lost:
-                command = EvictSleeping(engine_ids=tuple(engine.engine_id for engine in lost))
-                await self._sender.send(name, f"evict-{self._deps.new_id()}", command)
+    async def _end_strangers(self, name: str, host: HostSight) -> None:
+        if not (host.reachable and host.sleeping):
+            return
+        sleeping = host.sleeping
+        living = set(await fleet.living_endpoints())
+        lost = [engine.engine_id for engine in sleeping if engine.endpoint_uid not in living]
+        if lost:
+            await self._sender.send(name, f"evict-{self._deps.new_id()}", EvictSleeping(engine_ids=tuple(lost)))
+
+    async def _forget_strangers(self, name: str, host: HostSight) -> None:
+        ids = [replica_id for replica_id in host.replicas if replica_id not in self.owners]
+        known = await fleet.known_replicas(ids) if ids and host.reachable else set(ids)
+        for replica_id in sorted(set(ids) - known):
+            seen = host.replicas.get(replica_id)
+            if seen is None:
+                continue  # forgotten while the rows were asked
+            if seen.state is HostReplicaState.EXITED:
+                await self._sender.send(name, f"forget-{replica_id}", ForgetReplica(replica_id=replica_id))
+            else:
+                log.warning("unknown_replica", host=name, replica=replica_id, state=seen.state)
 
     def _has_ended(self, action: Action) -> bool:
         """True when what was to be stopped turned out to be over."""
