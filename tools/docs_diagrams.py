@@ -96,7 +96,7 @@ def scaling_reasons() -> str:
 
 def start_phases() -> str:
     """The phases of a start in their order."""
-    names = [name for name in START_PHASES if name != "wake"]
+    names = [name for name in START_PHASES if name not in ("wake", "restore")]
     at, after = names.index("fork"), names.index("launch") + 1
     before, behind = names[:at], names[after:]
     arrows = [f'    {_node(a)} --> {_node(b)}["{b}"]' for chain in (before, behind) for a, b in itertools.pairwise(chain)]
@@ -104,7 +104,11 @@ def start_phases() -> str:
     plain = f'    {_node("fork")} -.->|"no zygote"| {_node("launch")}'
     woken = f'    {_node("place")} --> {_node("wake")}["wake"] --> {_node("canary")}["canary"]'
     not_woken = f'    {_node("wake")} -.->|"it does not wake"| {_node("fetch")}'
-    drawn = _mermaid("flowchart LR", [f'    {_node(before[0])}["{before[0]}"]', *arrows, *ways, plain, woken, not_woken])
+    restored = f'    {_node("place")} --> {_node("restore")}["restore"] --> {_node("canary")}'
+    not_restored = f'    {_node("restore")} -.->|"it cannot be restored"| {_node("fetch")}'
+    drawn = _mermaid(
+        "flowchart LR", [f'    {_node(before[0])}["{before[0]}"]', *arrows, *ways, plain, woken, not_woken, restored, not_restored]
+    )
     return drawn + "\n" + _table(("phase", "what happens"), [(f"`{name}`", what) for name, what in START_PHASES.items()])
 
 

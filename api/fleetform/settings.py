@@ -28,6 +28,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     four times, so that a two-core machine can hold old, new and an embedding engine). start_timeout_s: how long an engine may take to
     be ready, beside the transfer of its artifact. zygote False: no engine is forked, each is started plainly. warm_pool_mib: memory of
     this machine for sleeping engines, 0: none is kept; None: a quarter of it where it has devices. warm_pool_s: how long one may sleep.
+    snapshots_mib: disk for engines that are taken from there in place of a start, 0: none is made.
     hold_requests, hold_mib: how many requests, and bytes of them, wait for a replica. host_lost_s: after how long a silence of its host
     a replica is replaced elsewhere.
     """
@@ -53,6 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     zygote: bool = True
     warm_pool_mib: int | None = None
     warm_pool_s: int = 3600
+    snapshots_mib: int = 0
     log_level: str = "info"
 
     @property
@@ -152,6 +154,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         zygote=_switch(environ, "FLEETFORM_ZYGOTE"),
         warm_pool_mib=_number(environ, "FLEETFORM_WARM_POOL_MIB", least=0),
         warm_pool_s=_number(environ, "FLEETFORM_WARM_POOL_S") or 3600,
+        snapshots_mib=_number(environ, "FLEETFORM_SNAPSHOTS_MIB", least=0) or 0,
         log_level=environ.get("FLEETFORM_LOG_LEVEL") or "info",
     )
 

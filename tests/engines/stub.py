@@ -29,7 +29,7 @@ from typing import Any
 
 MODES = ("serve", "crash", "crash-later", "oom", "hang", "wrong-model", "wrong-instance", "bad-canary", "health-never")
 
-SLEEP_MODES = ("sleep", "no-sleep", "no-wake", "dies-waking", "keeps-memory", "wakes-dumb")
+SLEEP_MODES = ("sleep", "no-sleep", "no-wake", "dies-waking", "keeps-memory", "wakes-dumb", "no-forget")
 
 
 def main() -> None:
@@ -59,6 +59,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--instance", default="0")
     parser.add_argument("--context-length", default="2048")
     parser.add_argument("--mode", choices=MODES, default="serve")
+    parser.add_argument("--word", default="word")
     parser.add_argument("--start-delay-s", type=float, default=0.0)
     parser.add_argument("--first-token-delay-s", type=float, default=0.0)
     parser.add_argument("--token-delay-s", type=float, default=0.0)
@@ -172,6 +173,9 @@ class Engine:
             _send(writer, 404, _error(404, f"no route {path}"))
         elif path in ("/ff/sleep", "/ff/wake"):
             self.answer_host(path == "/ff/sleep", writer)
+        elif path == "/ff/forget":
+            print("asked to forget", flush=True)
+            _send(writer, 500 if self.options.sleep_mode == "no-forget" else 200, {})
         else:
             await self.answer_inference(path, body, writer)
 
@@ -244,7 +248,7 @@ class Engine:
         for index in range(_wanted(request)):
             if index:
                 await asyncio.sleep(between)
-            yield f"{self.options.instance}" if index == 0 else f" word{index}"
+            yield f"{self.options.instance}" if index == 0 else f" {self.options.word}{index}"
 
     def names(self) -> tuple[str, str]:
         if self.options.mode == "wrong-model":

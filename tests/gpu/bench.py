@@ -28,6 +28,7 @@ from fleetform.host.parts import Host, Progress
 from fleetform.host.pool.pool import WarmPool
 from fleetform.host.processes import Identity
 from fleetform.host.replicas import Replicas
+from fleetform.host.snapshots.snapshots import Snapshots
 from fleetform.host.zygote import client as zygote
 from fleetform.host.zygote.vllm import ENVIRONMENT
 
@@ -89,7 +90,15 @@ class Bench:
         self.ledger = await ledger.discover("gpu-host", None, None, {})
         self.board = Board(self.ledger.capacity)
         self.pool = WarmPool(self.layout, self.board, self.ledger, 3600)
-        host = Host(layout=self.layout, board=self.board, ledger=self.ledger, artifacts=Folder(self.model), proxy=NoProxy(), pool=self.pool)
+        host = Host(
+            layout=self.layout,
+            board=self.board,
+            ledger=self.ledger,
+            artifacts=Folder(self.model),
+            proxy=NoProxy(),
+            pool=self.pool,
+            snapshots=Snapshots(self.layout, self.board, "", 0, 3600),
+        )
         self.replicas = Replicas(host)
         self.replicas.adopt()
         return self

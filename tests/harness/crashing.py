@@ -38,9 +38,11 @@ VERIFIED = frozenset({Step.VERIFY_BEFORE, Step.VERIFY_SENT, Step.VERDICT_WRITTEN
 DELETED = frozenset({Step.DELETE_WRITTEN, Step.DELETE_COMMITTED})
 ASLEEP = frozenset(step for step in Step if step.startswith(("host.sleep.", "host.wake.", "host.evict.", "server.evict.")))
 """What only engines on a device pass. tests/host/test_warm_pool_deaths.py dies there; the simulation, around the server's command."""
+ON_DISK = frozenset(step for step in Step if step.startswith(("host.freeze.", "host.thaw.", "host.discard.")))
+"""What only a host passes that makes snapshots. tests/host/test_snapshot_deaths.py dies there."""
 
-AWAKE = tuple(step for step in Step if step not in ASLEEP)
-"""The steps that a stack without devices passes."""
+AWAKE = tuple(step for step in Step if step not in ASLEEP | ON_DISK)
+"""The steps that a stack without devices and snapshots passes."""
 
 
 def in_turn(steps: Iterable[Step]) -> tuple[Step, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.host.icy import IcyMachine
 from tests.host.machine import Machine
 from tests.host.warm import WarmMachine
 
@@ -34,3 +35,17 @@ def warm(idle: WarmMachine) -> WarmMachine:
     """The same with a worker."""
     idle.start_worker()
     return idle
+
+
+@pytest.fixture
+def still() -> Iterator[IcyMachine]:
+    """A machine that can put engines on disk, and no worker yet."""
+    with IcyMachine() as made:
+        yield made
+
+
+@pytest.fixture
+def icy(still: IcyMachine) -> IcyMachine:
+    """The same with a worker."""
+    still.start_worker()
+    return still

@@ -195,6 +195,7 @@ class Machine:
 
         def there() -> bool:
             nonlocal since
+            _reap()
             report = self.report(since, wait_s=2)
             since = report.seq
             found.extend(r for r in report.replicas if r.replica_id == replica_id)

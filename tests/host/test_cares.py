@@ -21,6 +21,7 @@ from fleetform.host.pool.pool import WarmPool
 from fleetform.host.processes import Identity
 from fleetform.host.record import ReplicaRecord, domain_identity, save
 from fleetform.host.replicas import Replicas
+from fleetform.host.snapshots.snapshots import Snapshots
 from fleetform.host.vitals import Vital
 from tests.builders import a_host, a_start_command
 
@@ -45,7 +46,8 @@ def host(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> Host:
     for name in ("LOG_CHECK_S", "DEVICE_CHECK_S", "IN_FLIGHT_POLL_S"):
         monkeypatch.setattr(replicas, name, 0.01)
     board, ledger = Board(a_host()), Ledger(a_host(), None)
-    return Host(layout, board, ledger, cast(Artifacts, mock.Mock()), mock.Mock(), WarmPool(layout, board, ledger, 60))
+    pool, snapshots = WarmPool(layout, board, ledger, 60), Snapshots(layout, board, "", 0, 60)
+    return Host(layout, board, ledger, cast(Artifacts, mock.Mock()), mock.Mock(), pool, snapshots)
 
 
 async def test_a_failure_ends_no_care(host: Host) -> None:

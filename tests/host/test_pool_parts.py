@@ -31,6 +31,7 @@ class Engine:
     def __init__(self, error: Exception | None = None) -> None:
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.error = error
+        self.in_use = False
 
     async def sleep(self, **how: Any) -> None:
         self.asked.append(("sleep", how))
@@ -40,6 +41,16 @@ class Engine:
     async def wake_up(self) -> bool:
         self.asked.append(("wake_up", {}))
         return True
+
+    async def reset_prefix_cache(self) -> bool:
+        self.asked.append(("prefix", {}))
+        return not self.in_use
+
+    async def reset_mm_cache(self) -> None:
+        self.asked.append(("mm", {}))
+
+    async def reset_encoder_cache(self) -> None:
+        self.asked.append(("encoder", {}))
 
 
 async def through(engine: Engine | None, path: str, method: str = "POST", **headers: bytes) -> tuple[int, dict[str, Any]]:
@@ -69,6 +80,15 @@ async def test_the_host_has_the_engine_sleep_and_wake() -> None:
     assert await through(engine, control.SLEEP) == (200, {"asleep": True})
     assert await through(engine, control.WAKE) == (200, {"asleep": False})
     assert engine.asked == [("sleep", {"level": 1, "mode": "wait"}), ("wake_up", {})]
+
+
+@pytest.mark.anyio
+async def test_the_host_has_the_engine_forget_what_it_was_asked() -> None:
+    engine = Engine()
+    assert (await through(engine, control.FORGET))[0] == 200
+    assert [what for what, _ in engine.asked] == ["prefix", "mm", "encoder"]
+    engine.in_use = True
+    assert await through(engine, control.FORGET) == (500, {"error": "RuntimeError: the prefix cache is in use"})
 
 
 @pytest.mark.anyio
@@ -154,6 +174,7 @@ def test_replicas_of_the_same_have_the_same_word() -> None:
         a_start(track=a_track(allow_remote_code=True)),
         a_start(track=a_track(shape=Shape(cpu_millis=501, memory_mib=5120))),
         a_start(members=(Member(host="host-1", devices=("GPU-2", "GPU-1")),)),
+        a_start(members=(Member(host="host-1"),)),
         a_start(members=(Member(host="host-1", devices=("GPU-1",)),)),
     ],
 )
@@ -172,7 +193,6 @@ def test_another_environment_or_other_software_makes_another_word(monkeypatch: p
     "start",
     [
         a_start(endpoint_uid=""),
-        a_start(members=(Member(host="host-1"),)),
         a_start(track=a_track(command=EngineSpec(argv=["x", "{socket}"]))),
     ],
 )

@@ -31,6 +31,7 @@ from fleetform.host.pool.pool import WarmPool
 from fleetform.host.record import ReplicaRecord, domain_identity, load_all, save, utc_now
 from fleetform.host.replica import Replica
 from fleetform.host.replicas import Replicas
+from fleetform.host.snapshots.snapshots import Snapshots
 from tests.builders import a_host, a_start_command
 
 pytestmark = pytest.mark.anyio
@@ -81,7 +82,15 @@ class SlowDisk:
 def host(tmp_path: Path) -> Host:
     layout = Layout(fleetform_settings.load({"FLEETFORM_HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}))
     board, ledger = Board(a_host()), Ledger(a_host(), None)
-    return Host(layout, board, ledger, cast(Artifacts, Fetching()), mock.Mock(), WarmPool(layout, board, ledger, 60))
+    return Host(
+        layout,
+        board,
+        ledger,
+        cast(Artifacts, Fetching()),
+        mock.Mock(),
+        WarmPool(layout, board, ledger, 60),
+        Snapshots(layout, board, "", 0, 60),
+    )
 
 
 def a_record() -> ReplicaRecord:

@@ -50,10 +50,12 @@ def test_fewer_replicas_leave_engines_that_sleep_and_more_wake_them_where_they_a
     assert {engine.engine_id for i, engine in world.engines.items() if i in world.rows} == set(world.born[:2])
 
 
-def test_a_replica_without_a_device_is_not_kept() -> None:
+def test_a_replica_without_a_device_may_be_kept_too() -> None:
+    """On disk, as its host knows; the one here does not."""
     world = a_world(2, shape=CPU_SHAPE)
     world.scale(1)
-    assert stops(world) == [False]
+    assert stops(world) == [True]
+    assert asleep(world) == []
 
 
 def test_an_old_version_is_not_kept_after_its_bake() -> None:

@@ -45,13 +45,17 @@ class Served(Record, frozen=True, kw_only=True):
 
 
 class Status(Record, frozen=True, kw_only=True):
-    """What runs here. problem: why the endpoints could not be listed. stale: since when what is served may be old; empty: it is not."""
+    """What runs here. problem: why the endpoints could not be listed. stale: since when what is served may be old; empty: it is not.
+
+    snapshots: what lies on disk of engines, or why nothing does; empty where none are asked for.
+    """
 
     home: str
     programs: tuple[Program, ...]
     endpoints: tuple[Served, ...] = ()
     problem: str = ""
     stale: str = ""
+    snapshots: str = ""
 
 
 @click.command("status")
@@ -61,7 +65,9 @@ def status(output: str) -> None:
     ours = programs.in_force(settings.load())
     running = programs_of(ours)
     served, problem = endpoints_of(ours)
-    found = Status(home=str(ours.home), programs=running, endpoints=served, problem=problem, stale=staleness(ours))
+    health = health_of(ours)
+    snapshots = health.snapshots if isinstance(health, HostHealth) else ""
+    found = Status(home=str(ours.home), programs=running, endpoints=served, problem=problem, stale=staleness(health), snapshots=snapshots)
     out = Output(output)
     if output == "json":
         out.json(found)
@@ -116,15 +122,23 @@ def endpoints_of(ours: Settings) -> tuple[tuple[Served, ...], str]:
     return tuple(found), ""
 
 
-def staleness(ours: Settings) -> str:
-    """Since when this machine serves by what it was told last, in words; empty while a server asks it what is new."""
+def health_of(ours: Settings) -> HostHealth | str | None:
+    """What the host worker says of itself, or why it says nothing; None where there is no home."""
     if not ours.home.exists():
-        return ""
+        return None
     try:
         with httpx2.Client(transport=httpx2.HTTPTransport(uds=str(ours.host_socket)), base_url="http://host", timeout=5.0) as client:
-            health = msgspec.json.decode(client.get("/healthz").content, type=HostHealth)
+            return msgspec.json.decode(client.get("/healthz").content, type=HostHealth)
     except httpx2.HTTPError as error:
-        return f"the host worker does not answer ({error}): what is served is what it was told last"
+        return str(error)
+
+
+def staleness(health: HostHealth | str | None) -> str:
+    """Since when this machine serves by what it was told last, in words; empty while a server asks it what is new."""
+    if health is None:
+        return ""
+    if isinstance(health, str):
+        return f"the host worker does not answer ({health}): what is served is what it was told last"
     if health.server_heard_s is None:
         return "no server has asked this machine since its worker started: what is served is what it was told before"
     if health.server_heard_s < STALE_AFTER_S:
@@ -138,6 +152,8 @@ def _show(out: Output, found: Status) -> None:
     click.echo()
     if found.stale:
         click.echo(f"Stale: {found.stale}.")
+    if found.snapshots:
+        click.echo(f"Snapshots: {found.snapshots}.")
     if found.problem:
         click.echo(found.problem)
         return

@@ -164,7 +164,8 @@ class HostReplica(Record, frozen=True, kw_only=True):
 class SleepingEngine(Record, frozen=True, kw_only=True):
     """An engine without a replica: its weights lie in the host's memory and its device is free, until it is woken or ended.
 
-    engine_id: the replica that launched it. since: when it fell asleep. memory_mib: of the host.
+    engine_id: the replica that launched it. since: when it fell asleep. memory_mib: of the host. disk_mib: of its
+    snapshot, where it lies on disk in place of memory.
     """
 
     engine_id: str
@@ -176,6 +177,7 @@ class SleepingEngine(Record, frozen=True, kw_only=True):
     devices: tuple[str, ...]
     since: datetime
     memory_mib: int
+    disk_mib: int = 0
 
 
 class ArtifactState(StrEnum):
@@ -235,10 +237,14 @@ class HostReport(Record, frozen=True, kw_only=True):
 
 
 class HostHealth(Record, frozen=True, kw_only=True):
-    """The worker runs. server_heard_s: seconds since a server has asked this host what is new; None: none has since the worker started."""
+    """The worker runs. server_heard_s: seconds since a server has asked this host what is new; None: none has since the worker started.
+
+    snapshots: what lies on disk of engines, or why this host makes no snapshot of one; empty where none are asked for.
+    """
 
     status: str = "ok"
     server_heard_s: float | None = None
+    snapshots: str = ""
 
 
 class LogText(Record, frozen=True, kw_only=True):

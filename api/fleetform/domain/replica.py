@@ -32,6 +32,7 @@ class Tls(Record, frozen=True, kw_only=True, tag="tls"):
 START_PHASES: dict[str, str] = {
     "place": "the server has reserved its place, and the host hears of it",
     "wake": "where an engine of the same sleeps on the host, it gets its weights back on the device, and nothing is started",
+    "restore": "where an engine of the same lies on the host's disk, it is taken from there, and nothing is started",
     "fetch": "the artifact is copied to the host; already there, when it was fetched ahead or served before",
     "verify": "every file is compared with the manifest",
     "convert": "GGUF becomes safetensors, once per artifact",

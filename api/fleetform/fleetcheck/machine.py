@@ -18,6 +18,7 @@ from fleetform.host.layout import Layout
 from fleetform.host.logs import rotated
 from fleetform.host.pool import sleeper
 from fleetform.host.record import load_all
+from fleetform.host.snapshots import image
 from fleetform.redaction import LEAK_FORMS
 from fleetform.settings import Settings
 
@@ -35,7 +36,8 @@ async def read(settings: Settings, canaries: tuple[str, ...]) -> Machine | None:
     layout = Layout(settings)
     found = tuple(load_all(layout))
     routes = _routes(settings)
-    asleep = frozenset(engine.engine_id for engine in sleeper.load_all(layout))
+    on_disk = frozenset(engine.engine_id for engine in image.load_all(layout.snapshots))
+    asleep = frozenset(engine.engine_id for engine in sleeper.load_all(layout)) | on_disk
     known = {record.engine_id for record in found} | asleep
     holders = {record.engine_id: record.replica_id for record in found if record.state is not HostReplicaState.EXITED}
     return Machine(

@@ -101,8 +101,8 @@ async def shutdown(replicas: Replicas) -> None:
 
 
 @get("/healthz")
-async def health(feed: GatewayFeed) -> HostHealth:
-    return HostHealth(server_heard_s=feed.waiting.server_heard_s())
+async def health(feed: GatewayFeed, replicas: Replicas) -> HostHealth:
+    return HostHealth(server_heard_s=feed.waiting.server_heard_s(), snapshots=replicas.host.snapshots.told())
 
 
 def make_app(

@@ -39,7 +39,7 @@ class Board:
         self.replicas: dict[str, HostReplica] = {}
         self.artifacts: dict[str, ArtifactReport] = {}
         self.removed: dict[str, int] = {}
-        self.sleeping: tuple[SleepingEngine, ...] = ()
+        self._sleeping: dict[str, tuple[SleepingEngine, ...]] = {}
         self.host_seq = self.first
         self.instance = uuid.uuid4().hex
         self._boot_id = boot_id()
@@ -70,10 +70,15 @@ class Board:
         self.capacity = capacity
         self.touch()
 
-    def put_sleeping(self, sleeping: tuple[SleepingEngine, ...]) -> None:
-        """Show which engines sleep here now."""
-        if sleeping != self.sleeping:
-            self.sleeping = sleeping
+    @property
+    def sleeping(self) -> tuple[SleepingEngine, ...]:
+        """Which engines sleep here now, wherever they lie."""
+        return tuple(engine for where in sorted(self._sleeping) for engine in self._sleeping[where])
+
+    def put_sleeping(self, sleeping: tuple[SleepingEngine, ...], where: str = "memory") -> None:
+        """Show which engines sleep there now."""
+        if sleeping != self._sleeping.get(where, ()):
+            self._sleeping[where] = sleeping
             self.touch()
 
     def put_epoch(self, epoch: int) -> None:

@@ -24,7 +24,7 @@ async def drained(proxy: Proxy, record: ReplicaRecord) -> None:
     deadline = clock() + (record.drain_until - utc_now()).total_seconds()
     quiet = 0
     while quiet < 2 and clock() < deadline:
-        quiet = 0 if await _busy(proxy, record) else quiet + 1
+        quiet = 0 if await busy(proxy, record) else quiet + 1
         await asyncio.sleep(DRAIN_POLL_S)
 
 
@@ -56,7 +56,8 @@ def clean(layout: Layout, engine_id: str) -> None:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-async def _busy(proxy: Proxy, record: ReplicaRecord) -> bool:
+async def busy(proxy: Proxy, record: ReplicaRecord) -> bool:
+    """True while the proxy has something under way to the replica, as far as there is a proxy."""
     try:
         found = await proxy.in_flight(record.route_key, [record.replica_id])
     except OSError:

@@ -11,16 +11,16 @@ from fleetform.host.processes import Identity, identify
 
 
 def launch(
-    argv: Sequence[str], env: Mapping[str, str], cwd: Path, log: Path, record: Callable[[Identity], None], *, confined: bool = False
+    argv: Sequence[str], env: Mapping[str, str], cwd: Path, log: Path, record: Callable[[Identity], None], *, mode: str = gate.FREE
 ) -> Identity:
     """Start argv as a session of its own in cwd, appending to log, once record(identity) has returned.
 
-    confined: no core dumps, no new privileges, umask 077. If record raises, nothing is started and the error passes through; if we die
-    meanwhile, nothing is started either. The caller collects the exit status.
+    mode: CONFINED means no core dumps, no new privileges, umask 077; SNAPSHOT is that without io_uring. If record raises, nothing is
+    started and the error passes through; if we die meanwhile, nothing is started either. The caller collects the exit status.
     """
     read_end, write_end = os.pipe()
     try:
-        child = _hold(argv, env, cwd, log, read_end, confined)
+        child = _hold(argv, env, cwd, log, read_end, mode)
     except BaseException:
         os.close(write_end)
         raise
@@ -42,8 +42,8 @@ def launch(
     return identity
 
 
-def _hold(argv: Sequence[str], env: Mapping[str, str], cwd: Path, log: Path, read_end: int, confined: bool) -> "subprocess.Popen[bytes]":
-    words = [sys.executable, "-I", "-S", gate.__file__, str(read_end), "confined" if confined else "free", *argv]
+def _hold(argv: Sequence[str], env: Mapping[str, str], cwd: Path, log: Path, read_end: int, mode: str) -> "subprocess.Popen[bytes]":
+    words = [sys.executable, "-I", "-S", gate.__file__, str(read_end), mode, *argv]
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         return subprocess.Popen(

@@ -20,6 +20,7 @@ class Layout:
         self.host = private_directory(settings.home / "host")
         self.replicas = private_directory(self.host / "replicas")
         self.sleepers = private_directory(self.host / "sleeping")
+        self.snapshots = private_directory(self.host / "snapshots")
         self.commands = private_directory(self.host / "commands")
         self.exits = private_directory(self.host / "exits")
         self.logs = private_directory(settings.home / "logs" / "replicas")
@@ -39,6 +40,10 @@ class Layout:
     def sleeper(self, engine_id: str) -> Path:
         """The record of an engine that sleeps. What an engine has lies under the id of the replica that launched it."""
         return self.sleepers / f"{engine_id}.json"
+
+    def snapshot(self, engine_id: str) -> Path:
+        """The folder of an engine that lies on disk."""
+        return self.snapshots / engine_id
 
     def work(self, replica_id: str) -> Path:
         """The engine's working directory, by which processes of its session are known as ours."""

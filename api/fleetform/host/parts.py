@@ -12,6 +12,8 @@ from fleetform.host.layout import Layout
 from fleetform.host.ledger import Ledger
 from fleetform.host.pool.sleeper import Sleeper
 from fleetform.host.record import ReplicaRecord
+from fleetform.host.snapshots.criu import Criu
+from fleetform.host.snapshots.image import Frozen
 
 Progress = Callable[[str, int, int], None]
 
@@ -73,6 +75,36 @@ class Pool(Protocol):
     async def end_all(self) -> None: ...
 
 
+class Snapshots(Protocol):
+    """The engines of this host that lie on disk; `host.snapshots.snapshots` says what each does and raises."""
+
+    @property
+    def is_on(self) -> bool: ...
+
+    @property
+    def ids(self) -> Collection[str]: ...
+
+    def adopt(self, held: Collection[str]) -> None: ...
+
+    def told(self) -> str: ...
+
+    def holds(self, engine_id: str) -> bool: ...
+
+    async def put(self, record: ReplicaRecord) -> None: ...
+
+    def leave(self, engine_id: str) -> None: ...
+
+    async def claim(self, fingerprint: str) -> Frozen | None: ...
+
+    async def take(self, engine_id: str) -> tuple[Criu, Frozen]: ...
+
+    async def remove(self, engine_id: str, *, put_back: bool = False) -> None: ...
+
+    async def evict(self, engine_ids: Iterable[str]) -> None: ...
+
+    async def end_all(self) -> None: ...
+
+
 class Host(NamedTuple):
     layout: Layout
     board: Board
@@ -80,3 +112,4 @@ class Host(NamedTuple):
     artifacts: Artifacts
     proxy: Proxy
     pool: Pool
+    snapshots: Snapshots

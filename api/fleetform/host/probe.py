@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import socket
@@ -21,6 +22,9 @@ HEALTH_TIMEOUT_S = 5.0
 CANARY_TIMEOUT_S = 120.0
 CANARY_TRIES = 3
 WARM_UP_TOKENS = 8
+ANSWER_TO = "The quick brown fox jumps over"
+ANSWER_TOKENS = 16
+ANSWER_NUMBERS = 32
 _IPV4 = ("0100007F", "00000000")
 _IPV6 = ("0" * 32, "0000000000000000FFFF00000100007F")
 """Addresses that take what comes to 127.0.0.1, as /proc/net/tcp and tcp6 write them."""
@@ -90,6 +94,31 @@ async def check_canary(http: httpx2.AsyncClient, model: str, task: Task) -> None
         if not words:
             return
     raise NotServing(FailureReason.CANARY_FAILED, f"the engine is up and answers no request: {words}")
+
+
+async def answer(http: httpx2.AsyncClient, model: str, task: Task) -> str:
+    """What the engine answers to a question that is always the same, as one word to compare; NotServing when it answers none.
+
+    At temperature 0. Of an embedding the first numbers: what they are rounded to leaves out the order in which threads add up.
+    """
+    with contextlib.suppress(httpx2.HTTPError, ValueError, LookupError, TypeError):
+        if task is Task.EMBED:
+            found = (await _whole(http, "/v1/embeddings", {"model": model, "input": ANSWER_TO}))["data"][0]["embedding"]
+            return json.dumps([round(float(number), 3) for number in found[:ANSWER_NUMBERS]])
+        asked = {"model": model, "prompt": ANSWER_TO, "max_tokens": ANSWER_TOKENS, "temperature": 0}
+        return json.dumps((await _whole(http, "/v1/completions", asked))["choices"][0]["text"])
+    raise NotServing(FailureReason.CANARY_FAILED, "the engine does not answer what is always asked")
+
+
+async def check_answer(http: httpx2.AsyncClient, model: str, task: Task, expected: str) -> None:
+    """NotServing(CanaryFailed) unless the engine answers as it did before."""
+    if await answer(http, model, task) != expected:
+        raise NotServing(FailureReason.CANARY_FAILED, "the engine answers otherwise than it did before")
+
+
+async def _whole(http: httpx2.AsyncClient, path: str, body: dict[str, Any]) -> Any:
+    found = await http.post(path, json=body, timeout=CANARY_TIMEOUT_S)
+    return found.raise_for_status().json()
 
 
 async def answered(address: Address, model: str, task: Task, health_path: str | None) -> None:

@@ -171,7 +171,7 @@ def end_strays(leader: Identity, home: Path, mark: str) -> None:
         found = [_identity(stat) for stat in strays]
         for stray in found:
             send(stray, signal.SIGKILL)
-        _wait_for_all(found, 1.0)
+        wait_for_all(found, 1.0)
 
 
 def end_group(leader: Identity, home: Path, grace_s: float, first: signal.Signals = signal.SIGTERM) -> bool:
@@ -180,21 +180,26 @@ def end_group(leader: Identity, home: Path, grace_s: float, first: signal.Signal
     The leader passes its end on to its own. What outlives it gets SIGTERM and ORPHAN_GRACE_S more, then SIGKILL.
     """
     send(leader, first)
-    _wait_for_all([leader], grace_s)
+    wait_for_all([leader], grace_s)
     in_time = not alive(leader)
     if in_time:
         orphans = group(leader, home).ours
         for orphan in orphans:
             send(orphan, signal.SIGTERM)
-        _wait_for_all(orphans, ORPHAN_GRACE_S)
+        wait_for_all(orphans, ORPHAN_GRACE_S)
     while left := group(leader, home).ours:
         for member in left:
             send(member, signal.SIGKILL)
-        _wait_for_all(left, 1.0)
+        wait_for_all(left, 1.0)
     return in_time
 
 
-def _wait_for_all(identities: Iterable[Identity], timeout_s: float) -> None:
+def works_in(identity: Identity, home: Path) -> bool:
+    """True while that very process lives and works in that directory."""
+    return alive(identity) and _works_in(identity.pid, home)
+
+
+def wait_for_all(identities: Iterable[Identity], timeout_s: float) -> None:
     """Until every one of them has ended, or the time is over."""
     poller = select.poll()
     deadline = time.monotonic() + timeout_s

@@ -21,7 +21,8 @@ class ReplicaRecord(Record, frozen=True, kw_only=True):
     """start: the command it began with. oom_kills: the kernel's counter when it was launched. hung_since: out of rotation since then.
 
     woken_id, woken_nonce: the engine that it woke in place of launching one, and the name that one answers to. fingerprint: what the engine
-    was started with, where it may be put to sleep. keep_warm: it is being stopped, and its engine may sleep.
+    was started with, where it may be put to sleep. keep_warm: it is being stopped, and its engine may sleep. freezes: it may be put on
+    disk. on_disk: the engine that it woke is not back from there yet. expects: what that one must answer, as it did before.
 
     drain_until: when it is being stopped, how long the proxy may still take to let go of it. failure is set before anything is torn
     down, so that a worker that dies meanwhile does not lose the reason.
@@ -43,6 +44,9 @@ class ReplicaRecord(Record, frozen=True, kw_only=True):
     woken_nonce: str = ""
     fingerprint: str = ""
     keep_warm: bool = False
+    freezes: bool = False
+    on_disk: bool = False
+    expects: str = ""
 
     @property
     def replica_id(self) -> str:

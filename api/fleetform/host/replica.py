@@ -8,12 +8,11 @@ from typing import Any
 
 from fleetform.domain.protocol import HostReplicaState, StopReplica
 from fleetform.domain.replica import FailureReason
-from fleetform.host import ending, fetching, losing, oom, processes, starting, waking
+from fleetform.host import ending, fetching, losing, oom, processes, restoring, starting, waking
 from fleetform.host.engines.base import SHUTDOWN_TIMEOUT_S, mark
 from fleetform.host.exits import Exit, ended
 from fleetform.host.failing import Failed
 from fleetform.host.parts import Host
-from fleetform.host.pool import sleeper
 from fleetform.host.probe import NotServing
 from fleetform.host.processes import Identity
 from fleetform.host.record import ReplicaRecord, utc_now, without_running
@@ -130,6 +129,7 @@ class Replica(Recorded):
                 await ending.drained(self.host.proxy, self.record)
                 step(Step.DRAINED)
                 await waking.fall_asleep(self)
+                await restoring.put_on_disk(self)
         except (Failed, NotServing) as failed:
             await self._failed(failed.reason, failed.message)
         except OSError as error:
@@ -144,13 +144,16 @@ class Replica(Recorded):
 
     async def _run(self) -> None:
         """Until it ends, which is always a Failed: a replica that is stopped has its task cancelled."""
-        if self.record.identity is None:
+        if self.record.identity is None and not self.record.woken_id:
             await waking.claim(self)
+        if self.record.identity is None and not self.record.woken_id:
+            await restoring.claim(self)
         identity = self.record.identity
         if identity is not None and (identity.boot_id, identity.pid_namespace) != (processes.boot_id(), processes.pid_namespace()):
             raise Failed(FailureReason.HOST_LOST, "the machine, or the container in which the host runs, was started anew")
         if self.record.woken_id and self.record.state is not HostReplicaState.SERVING:
-            await waking.wake(self)
+            back = restoring.prove if self.record.expects else waking.wake
+            await (restoring.restore if self.record.on_disk else back)(self)
             identity = self.record.identity
         if identity is None:
             identity = await self._launch(await fetching.fetch(self))
@@ -176,7 +179,7 @@ class Replica(Recorded):
         await self.free_devices()
         address = starting.choose_address(self.host.layout, self.adapter, self.record.replica_id)
         begun: dict[str, Any] = {"state": HostReplicaState.STARTING, "address": address, "oom_kills": oom.kills()}
-        begun["fingerprint"] = sleeper.fingerprint(self.record.start, self.adapter) if self.host.pool.is_on else ""
+        begun |= {"fingerprint": waking.word(self), "freezes": self.host.snapshots.is_on}
         if self.adapter.forks:
             await self.enter("fork", **begun)
             plainly = await self._unready()
@@ -207,7 +210,7 @@ class Replica(Recorded):
     async def prove(self, identity: Identity, end: "asyncio.Future[Exit]") -> None:
         """Until it has proved that it serves what was asked for. Failed when it ends, takes too long, or is somebody else."""
         limit_s = self.record.start.start_timeout_s
-        launched_at = self.started_at(*(("wake",) if self.record.woken_id else ("fork", "launch")))
+        launched_at = self.started_at(*(("restore", "wake") if self.record.woken_id else ("fork", "launch")))
         remaining = (launched_at + timedelta(seconds=limit_s) - utc_now()).total_seconds()
         proof = asyncio.ensure_future(starting.prove(self.host.layout, self.adapter, self.record, identity, self.enter))
         try:
@@ -234,12 +237,13 @@ class Replica(Recorded):
 
     async def _finish(self) -> None:
         """The whole group gone, device memory back, socket and scratch removed; or its engine sleeps. Then it is `exited`."""
-        if not self.host.pool.holds(self.record.engine_id):
+        if not (self.host.pool.holds(self.record.engine_id) or self.host.snapshots.holds(self.record.engine_id)):
             await self._end()
         self.host.artifacts.unpin(self.record.start.track.manifest.digest, self.record.replica_id)
         code = self.exit.code if self.exit is not None else None
         await self.update(state=HostReplicaState.EXITED, exit_code=code, phases=without_running(self.record.phases, utc_now()))
         self.host.pool.leave(self.record.engine_id)
+        self.host.snapshots.leave(self.record.engine_id)
         self.log.info("replica_exited", exit_code=code, failure=self.record.failure)
 
     async def _end(self) -> None:
@@ -250,6 +254,7 @@ class Replica(Recorded):
             step(Step.GROUP_GONE)
             await self._await_memory()
         step(Step.CLEAN_BEFORE)
+        await self.host.snapshots.remove(self.record.engine_id, put_back=True)
         await asyncio.to_thread(ending.clean, self.host.layout, self.record.engine_id)
         step(Step.CLEANED)
 

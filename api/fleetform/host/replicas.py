@@ -44,7 +44,9 @@ class Replicas:
     def adopt(self) -> None:
         """Go on with every replica that has a record here; engines that run are taken over as they are."""
         found = list(load_all(self.host.layout))
-        self.host.pool.adopt({record.engine_id for record in found if record.state is not HostReplicaState.EXITED})
+        held = {record.engine_id for record in found if record.state is not HostReplicaState.EXITED}
+        self.host.pool.adopt(held)
+        self.host.snapshots.adopt(held)
         for record in found:
             self._take_up(record)
         self.host.board.in_flight = self.in_flight.get
@@ -101,11 +103,12 @@ class Replicas:
 
     def sleeps(self, engine_ids: Iterable[str]) -> bool:
         """True when one of these engines sleeps here."""
-        return any(map(self.host.pool.holds, engine_ids))
+        return any(self.host.pool.holds(one) or self.host.snapshots.holds(one) for one in engine_ids)
 
     async def evict(self, command: EvictSleeping) -> str:
         """Begin to end engines that sleep; the answer says what was done."""
         await self.host.pool.evict(command.engine_ids)
+        await self.host.snapshots.evict(command.engine_ids)
         return "those that sleep here are being ended"
 
     async def stop_all(self) -> None:
@@ -118,6 +121,7 @@ class Replicas:
         if running:
             await asyncio.wait(running)
         await self.host.pool.end_all()
+        await self.host.snapshots.end_all()
         for failed in filter(None, stops):
             raise failed
 
@@ -167,8 +171,9 @@ class Replicas:
         replica.begin()
 
     async def _bound_logs(self) -> None:
-        kept = {replica.record.engine_id for replica in self.replicas.values()} | set(self.host.pool.ids)
-        await asyncio.to_thread(_bound, self.host.layout.logs, kept)
+        frozen = set(self.host.snapshots.ids)
+        kept = {replica.record.engine_id for replica in self.replicas.values()} | set(self.host.pool.ids) | frozen
+        await asyncio.to_thread(_bound, self.host.layout.logs, kept, frozen)
 
     async def _recover_devices(self) -> None:
         if await self.host.ledger.recover():
@@ -198,13 +203,16 @@ async def _again_and_again(care: Callable[[], Awaitable[None]], every_s: float) 
         await asyncio.sleep(every_s)
 
 
-def _bound(folder: Path, kept: Collection[str]) -> None:
-    """Cut the logs that are too long, and remove what nobody may ask for any more. kept: engine ids whose logs stay."""
+def _bound(folder: Path, kept: Collection[str], frozen: Collection[str]) -> None:
+    """Cut the logs that are too long, and remove what nobody may ask for any more. kept: engine ids whose logs stay.
+
+    frozen: those of them that must stay as they are, since an engine that is taken from disk finds its log as long as it was.
+    """
     found = sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime, reverse=True)
     for number, path in enumerate(found):
         with contextlib.suppress(OSError):  # one that cannot be cut, as on a full disk, keeps no other from being removed
             if path.stem not in kept and (number >= LOGS_KEPT or path.stat().st_mtime < time.time() - LOG_KEPT_S):
                 path.unlink(missing_ok=True)
                 logs.rotated(path).unlink(missing_ok=True)
-            else:
+            elif path.stem not in frozen:
                 logs.rotate(path)

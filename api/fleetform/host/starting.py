@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 from fleetform.domain.replica import Address, FailureReason, Loopback, Unix
-from fleetform.host import fit, probe, processes, records
+from fleetform.host import fit, gate, probe, processes, records
 from fleetform.host.engines import compiled
 from fleetform.host.engines.base import Adapter, Launch, clean_environment
 from fleetform.host.launcher import launch
@@ -38,7 +38,7 @@ def spawn(layout: Layout, adapter: Adapter, record: ReplicaRecord, model_dir: Pa
         env = clean_environment(plan) | adapter.env(plan)
         work, log = layout.work(record.replica_id), layout.log(record.replica_id)
         step(Step.SPAWN_BEFORE)
-        identity = launch(adapter.argv(plan), env, work, log, on_process, confined=True)
+        identity = launch(adapter.argv(plan), env, work, log, on_process, mode=_mode(record))
         step(Step.SPAWNED)
         return identity
 
@@ -50,7 +50,7 @@ def fork(layout: Layout, adapter: Adapter, record: ReplicaRecord, model_dir: Pat
         work, log = layout.work(record.replica_id), layout.log(record.replica_id)
         step(Step.SPAWN_BEFORE)
         # Without `python -m`: the zygote is the interpreter, and the module is what it has imported.
-        identity = zygote.fork(layout.zygote, adapter.argv(plan)[2:], env, work, log, on_process)
+        identity = zygote.fork(layout.zygote, adapter.argv(plan)[2:], env, work, log, on_process, mode=_mode(record))
         step(Step.SPAWNED)
         return identity
 
@@ -81,6 +81,8 @@ async def prove(
         await on_phase("canary")
         step(Step.CANARY_BEFORE)
         await probe.check_canary(http, start.served_name, start.track.manifest.task)
+        if record.expects:
+            await probe.check_answer(http, start.served_name, start.track.manifest.task, record.expects)
         step(Step.CANARY_PASSED)
 
 
@@ -101,6 +103,10 @@ def _prepared(layout: Layout, record: ReplicaRecord, model_dir: Path) -> Iterato
         yield plan
 
 
+def _mode(record: ReplicaRecord) -> str:
+    return gate.SNAPSHOT if record.freezes else gate.CONFINED
+
+
 def _plan(layout: Layout, record: ReplicaRecord, model_dir: Path) -> Launch:
     start, track = record.start, record.start.track
     assert record.address is not None
@@ -117,5 +123,5 @@ def _plan(layout: Layout, record: ReplicaRecord, model_dir: Path) -> Launch:
         compiled=compiled.folder(layout.engine_cache, fit.installed().vllm or "", track.shape.accelerator or "cpu", track.manifest.digest),
         cpu_threads=max(1, min(cores, math.ceil(track.shape.cpu_millis / 1000))),
         start_timeout_s=start.start_timeout_s,
-        sleeps=bool(record.fingerprint),
+        sleeps=bool(record.fingerprint and record.devices),
     )

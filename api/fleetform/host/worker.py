@@ -36,6 +36,8 @@ from fleetform.host.parts import Host
 from fleetform.host.pool.pool import WarmPool
 from fleetform.host.prefetches import Prefetches
 from fleetform.host.replicas import Replicas
+from fleetform.host.snapshots import criu
+from fleetform.host.snapshots.snapshots import Snapshots
 from fleetform.host.verifications import Verifications
 from fleetform.settings import Settings
 
@@ -66,7 +68,10 @@ async def serve(settings: Settings, layout: Layout) -> None:
     telemetry = Telemetry(settings, lambda: feed.routes)
     artifacts = ArtifactCache(layout.cache)
     pool = WarmPool(layout, board, machine, settings.warm_pool_s)
-    replicas = Replicas(Host(layout=layout, board=board, ledger=machine, artifacts=artifacts, proxy=FeedProxy(feed), pool=pool))
+    snapshots = Snapshots(layout, board, await _criu(settings, machine), settings.snapshots_mib, settings.warm_pool_s)
+    proxy = FeedProxy(feed)
+    host = Host(layout=layout, board=board, ledger=machine, artifacts=artifacts, proxy=proxy, pool=pool, snapshots=snapshots)
+    replicas = Replicas(host)
     engines = EngineWatch(replicas, telemetry.store)
     verifications = Verifications(board, artifacts)
     prefetches = Prefetches(artifacts)
@@ -86,6 +91,7 @@ async def serve(settings: Settings, layout: Layout) -> None:
         await engines.stop()
         await replicas.let_go()
         await pool.let_go()
+        await snapshots.let_go()
         await verifications.stop()
         await prefetches.stop()
         await artifacts.close()
@@ -149,6 +155,16 @@ def _check_run_directory(path: Path) -> None:
     found = records.private_directory(path).stat(follow_symlinks=False)
     if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode) or stat.S_IMODE(found.st_mode) & 0o077:
         raise SetupError(f"{path} must be a directory of this user with mode 0700; remove it, or set XDG_RUNTIME_DIR")
+
+
+async def _criu(settings: Settings, machine: ledger.Ledger) -> criu.Criu | str:
+    """What puts engines on disk here; why nothing does; or nothing, where that is not asked for."""
+    if not settings.snapshots_mib:
+        return ""
+    found = await criu.find(has_devices=bool(machine.capacity.devices))
+    if isinstance(found, str):
+        log.warning("snapshots_off", reason=found)
+    return found
 
 
 async def _discover(settings: Settings, layout: Layout) -> ledger.Ledger:

@@ -14,17 +14,16 @@ from fleetform.planner.placing import derived
 
 
 def may_be_kept(draft: Draft, replica: Replica) -> bool:
-    """True when the engine of a replica that is too many is as good as one just started: ready, well, not worn, and on a device.
+    """True when the engine of a replica that is too many is as good as one just started: ready, well, and not worn.
 
-    Which kinds of engine can sleep, its host knows. Where an endpoint says how many requests one may answer, none is kept: what a
-    replica wakes has answered some already, and nobody would count them.
+    Which engines can be kept, and whether in memory or on disk, its host knows. Where an endpoint says how many requests one may answer,
+    none is kept: what a replica wakes has answered some already, and nobody would count them.
     """
     if draft.state is None or replica.track not in draft.state.new or replica.phase is not ReplicaPhase.READY:
         return False
     if draft.desired.effective.max_requests_per_replica is not None:
         return False
-    is_well = replica.serves and replica.lost_since is None and not draft.item(replica.replica_id).worn
-    return is_well and draft.state.tracks[replica.track].shape.accelerator_count > 0
+    return replica.serves and replica.lost_since is None and not draft.item(replica.replica_id).worn
 
 
 def is_kept(draft: Draft, replica: Replica) -> bool:

@@ -94,7 +94,7 @@ def _started(facts: EndpointFacts, moved: list[Replica]) -> tuple[Started, ...]:
 
 def _was_woken(replica: Replica) -> bool:
     """True when a sleeping engine was woken for it, or should have been: that tells nothing of what a start takes."""
-    return any(phase.name == "wake" for phase in replica.phases)
+    return any(phase.name in ("wake", "restore") for phase in replica.phases)
 
 
 def _same_status(a: EndpointStatus, b: EndpointStatus) -> bool:

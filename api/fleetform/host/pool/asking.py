@@ -1,10 +1,10 @@
-"""The host asks one of its engines to sleep, or to wake."""
+"""The host asks one of its engines to sleep, to wake, or to forget."""
 
 import httpx2
 
 from fleetform.domain.replica import Address
 from fleetform.host import probe
-from fleetform.host.pool.control import SLEEP, WAKE
+from fleetform.host.pool.control import FORGET, SLEEP, WAKE
 from fleetform.redaction import redact
 
 SLEEP_S = 180.0
@@ -24,6 +24,11 @@ async def fall_asleep(address: Address) -> None:
 async def wake_up(address: Address) -> None:
     """Return once the engine at address has its weights on the device again. Refused."""
     await _post(address, WAKE, WAKE_S)
+
+
+async def forget(address: Address) -> None:
+    """Return once the engine at address finds nothing again of what it was asked: its caches are reset. Refused."""
+    await _post(address, FORGET, WAKE_S)
 
 
 async def _post(address: Address, path: str, timeout_s: float) -> None:

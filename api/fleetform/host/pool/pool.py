@@ -88,7 +88,7 @@ class WarmPool:
         if self.holds(record.engine_id):
             return
         identity, address = record.identity, record.address
-        if not (self.is_on and record.fingerprint and identity and address and record.process):
+        if not (self.is_on and record.fingerprint and record.devices and identity and address and record.process):
             raise Refused("such an engine is not kept here")
         need_mib = await self._weight(record, identity)
         await self._make_memory(record.engine_id, need_mib)
@@ -107,6 +107,7 @@ class WarmPool:
                     since=utc_now(),
                     memory_mib=max(need_mib, await self._memory(record.engine_id, identity)),
                     residue_mib=await self._residue(record.devices),
+                    freezes=record.freezes,
                 )
                 self._held.add(made.engine_id)
                 await self._save(made)

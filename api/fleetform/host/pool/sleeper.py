@@ -29,7 +29,7 @@ class Sleeper(Record, frozen=True, kw_only=True):
     """engine_id: the replica that launched it, under whose id it has its directories, its socket and its log. start: what it served last.
 
     nonce: of its launch, which it answers to. memory_mib: of the host. residue_mib: device → what it keeps there. ending: it is being
-    ended, and never woken again.
+    ended, and never woken again. freezes: it may be put on disk, once it is awake.
     """
 
     engine_id: str
@@ -42,6 +42,7 @@ class Sleeper(Record, frozen=True, kw_only=True):
     memory_mib: int
     residue_mib: dict[str, int]
     ending: bool = False
+    freezes: bool = False
 
     @property
     def identity(self) -> Identity:
@@ -67,11 +68,11 @@ def fingerprint(start: StartReplica, adapter: Adapter, environ: Mapping[str, str
     """All that makes an engine of start what it is, as one word: an engine is woken for a start of the very same word and for no other.
 
     Its endpoint, everything of its track, its devices, its arguments and environment with the places left out, and the software that is
-    installed. Empty where an engine of start cannot be kept: without a device, of a kind that does not sleep, of a server that does not
-    tell one endpoint from another of the same name.
+    installed. Empty where an engine of start cannot be kept: of a kind that does not sleep, of a server that does not tell one endpoint
+    from another of the same name.
     """
     devices = tuple(device for member in start.members for device in member.devices)
-    if not (devices and adapter.sleeps and start.endpoint_uid):
+    if not (adapter.sleeps and start.endpoint_uid):
         return ""
     launch = Launch(
         served_name=start.served_name,
@@ -85,7 +86,7 @@ def fingerprint(start: StartReplica, adapter: Adapter, environ: Mapping[str, str
         compiled=Path("/compiled"),
         cpu_threads=0,
         start_timeout_s=0,
-        sleeps=True,
+        sleeps=bool(devices),
     )
     env = (clean_environment(launch) if environ is None else clean_environment(launch, environ)) | adapter.env(launch)
     whose = (start.project, start.endpoint, start.endpoint_uid, start.served_name, start.prefixes)

@@ -30,6 +30,8 @@ def become(ask: Ask, connection: socket.socket) -> None:
         os._exit(gate.NOT_OPENED)
     os.close(ask.gate)
     gate.confine()
+    if ask.mode == gate.SNAPSHOT:
+        gate.forbid_io_uring()
     _put_on(ask)
 
 

@@ -37,7 +37,16 @@ async def unready(path: Path, record: Path, wait_s: float = WARM_WAIT_S) -> str:
     return ""
 
 
-def fork(path: Path, argv: Sequence[str], env: Mapping[str, str], cwd: Path, log: Path, record: Callable[[Identity], None]) -> Identity:
+def fork(
+    path: Path,
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    cwd: Path,
+    log: Path,
+    record: Callable[[Identity], None],
+    *,
+    mode: str = gate.CONFINED,
+) -> Identity:
     """`launcher.launch` by a fork of the zygote that listens at path; always confined. Blocks.
 
     NotForked: nothing was started. What record raises passes through, and nothing is started either; nor if we die meanwhile.
@@ -45,7 +54,7 @@ def fork(path: Path, argv: Sequence[str], env: Mapping[str, str], cwd: Path, log
     read_end, write_end = os.pipe()
     try:
         try:
-            pid = _ask(path, argv, env, cwd, log, read_end)
+            pid = _ask(path, argv, env, cwd, log, read_end, mode)
         finally:
             os.close(read_end)
         identity = identify(pid)
@@ -59,7 +68,7 @@ def fork(path: Path, argv: Sequence[str], env: Mapping[str, str], cwd: Path, log
     return identity
 
 
-def _ask(path: Path, argv: Sequence[str], env: Mapping[str, str], cwd: Path, log: Path, gate_end: int) -> int:
+def _ask(path: Path, argv: Sequence[str], env: Mapping[str, str], cwd: Path, log: Path, gate_end: int, mode: str) -> int:
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
@@ -68,7 +77,7 @@ def _ask(path: Path, argv: Sequence[str], env: Mapping[str, str], cwd: Path, log
             if message.peer_uid(connection) != os.geteuid():
                 raise NotForked("the zygote's socket belongs to another user")
             connection.settimeout(REPLY_S)
-            message.send_ask(connection, Ask(argv=tuple(argv), env=dict(env), cwd=str(cwd), log=descriptor, gate=gate_end))
+            message.send_ask(connection, Ask(argv=tuple(argv), env=dict(env), cwd=str(cwd), log=descriptor, gate=gate_end, mode=mode))
             answer = json.loads(connection.recv(message.LIMIT_BYTES) or b"{}")
     except (OSError, ValueError) as error:
         raise NotForked(f"the zygote does not answer: {error}") from error
