@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,12 +12,26 @@ import pytest
 from fleetform.domain.model import Manifest, Task
 from fleetform.domain.protocol import HostReplica, HostReplicaState
 from fleetform.host import processes
+from fleetform.host.engines.base import standing_environment
+from fleetform.host.engines.vllm import STANDING
 from fleetform.host.processes import Identity
+from fleetform.host.zygote import vllm
 from tests.engines.tiny_models import write_tiny_chat_model, write_tiny_embedding_model
 from tests.host.machine import Machine, identity_of
 
 S = HostReplicaState
 START_TIMEOUT_S = 500
+
+PREPARE = """
+import json, os, sys
+loaded = []
+sys.addaudithook(lambda event, words: loaded.append(str(words[0])) if event == "ctypes.dlopen" else None)
+from fleetform.host.zygote import vllm
+refusal = vllm.prepare()
+loaded = [name for name in loaded if "libnvidia-ml" in name]
+threads = len(os.listdir("/proc/self/task"))
+print(json.dumps({"refusal": refusal, "loaded": loaded, "threads": threads, "environ": vllm._as_imported({})}))
+"""
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
@@ -99,6 +115,21 @@ def test_an_embedding_model_and_a_model_that_fails_are_forked_too(machine: Machi
     failed = machine.await_state(S.EXITED, "r2", timeout_s=60)
     assert failed.exit_code == 1
     assert any("NoSuchForCausalLM" in line for line in failed.log_tail)
+
+
+def test_it_is_prepared_without_nvml(tmp_path: Path) -> None:
+    """On a machine with two devices, as far as vLLM can tell: it asks NVML of them also when it is built for CPUs."""
+    program = tmp_path / "nvidia-smi"
+    program.write_text('#!/bin/sh\nfor n in 0 1; do echo "$n, GPU-$n, NVIDIA H200, 9.0, 580.159.03"; done\n')
+    program.chmod(0o700)
+    environ = {**standing_environment(tmp_path), **STANDING, **vllm.ENVIRONMENT}
+    words = [sys.executable, "-c", PREPARE]
+    told = subprocess.run(words, env={**environ, "PATH": f"{tmp_path}:{environ['PATH']}"}, capture_output=True, text=True, check=True)
+    facts = json.loads(told.stdout.splitlines()[-1])
+    assert facts["refusal"] == ""
+    assert facts["loaded"] == []
+    assert facts["threads"] == 1
+    assert facts["environ"]["PYTORCH_NVML_BASED_CUDA_CHECK"] == "1", "vLLM keeps torch from initialising CUDA by this"
 
 
 def test_it_is_quick(machine: Machine) -> None:

@@ -4,29 +4,27 @@ A plain start imports everything three times: in the server, in the engine core 
 inspects a model class which was never seen before. Forked, all of them find it imported.
 """
 
-import contextlib
 import importlib
 import os
 import pickle
-import subprocess
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from fleetform.host.zygote import devices
 
 PACKAGES = ("vllm", "torch", "transformers", "fleetform")
 VERSION = "0.32."
 ENVIRONMENT = {
     # A thread pool that is there at the fork is dead in the child. These libraries begin theirs when they are imported.
     "OPENBLAS_NUM_THREADS": "1",
-    # Asking whether there is a GPU must not open one: a process with a CUDA context cannot be forked.
-    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+    # Imported, it would begin to compile in processes of its own, with a thread that waits for each; what is needed is compiled when it is.
+    "HUMMING_DISABLE_PARALLEL_BUILD": "1",
 }
-COUNT_DEVICES = ("nvidia-smi", "--list-gpus")
-COUNT_TIMEOUT_S = 20.0
 _MODULES = (
     "vllm.entrypoints.launchers.api_server.entry",
     "vllm.entrypoints.launchers.cli_args",
@@ -38,21 +36,27 @@ _MODULES = (
 )
 
 
+_set_by_imports: dict[str, tuple[str | None, str]] = {}
+"""Variable → what it was before vLLM was imported, None: it was not there; and what the import has made of it."""
+
+
 def prepare() -> str:
     """Import it. Why no engine may be forked from this process, or nothing."""
     version = _version()
     if not version.startswith(VERSION):
         return f"vLLM {version or 'is not installed'}; the zygote knows {VERSION}x"
     warnings.filterwarnings("ignore", category=DeprecationWarning)
-    with devices_counted_apart():
-        for name in _MODULES:
-            importlib.import_module(name)
-        import setproctitle
-        from vllm.platforms import current_platform
-
-        setproctitle.getproctitle()  # it finds the arguments' place in memory beside the environment, which the child replaces
-        importlib.import_module("vllm.v1.worker.cpu_worker" if current_platform.is_cpu() else "vllm.v1.worker.gpu_worker")
-    return _cuda()
+    found, before = devices.read(), dict(os.environ)
+    if devices.of_several_kinds(found):
+        return f"this machine has devices of several kinds: {', '.join(sorted({device.name for device in found}))}"
+    with devices.answered_apart(found) as unanswered:
+        on_device = _import()
+    _set_by_imports.update({name: (before.get(name), value) for name, value in os.environ.items() if before.get(name) != value})
+    if unanswered:
+        return f"vLLM asks NVML for {', '.join(sorted(set(unanswered)))} when it is imported, which nvidia-smi does not answer"
+    if on_device and not found:
+        return "nvidia-smi names no device"
+    return _touched()
 
 
 def become() -> None:
@@ -63,6 +67,7 @@ def become() -> None:
     from vllm.model_executor.models import registry
 
     setproctitle.setproctitle(" ".join(sys.argv))
+    os.environ.update(_as_imported(os.environ))
     # Read from OMP_NUM_THREADS when torch was imported, with the zygote's environment.
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     _fork_on_cpu_too()
@@ -79,36 +84,44 @@ def _version() -> str:
     return ""
 
 
-@contextlib.contextmanager
-def devices_counted_apart() -> Iterator[None]:
-    """While it lasts, torch is told how many GPUs there are. It would ask NVML, and leave that open, with a thread of its own."""
+def _import() -> bool:
+    """Import what engines need; True when it is vLLM for a device."""
+    for name in _MODULES:
+        importlib.import_module(name)
+    import setproctitle
+    from vllm.platforms import current_platform
+
+    setproctitle.getproctitle()  # it finds the arguments' place in memory beside the environment, which the child replaces
+    is_cpu = current_platform.is_cpu()
+    importlib.import_module("vllm.v1.worker.cpu_worker" if is_cpu else "vllm.v1.worker.gpu_worker")
+    _forget_answers(type(current_platform))
+    return not is_cpu
+
+
+def _forget_answers(platform: type) -> None:
+    """What vLLM remembers of the devices of this machine; an engine is to ask anew, about its own."""
+    kept = [*vars(sys.modules[platform.__module__]).values(), *(value for part in platform.__mro__ for value in vars(part).values())]
+    for value in kept:
+        clear = getattr(getattr(value, "__func__", value), "cache_clear", None)
+        if clear is not None:
+            clear()
+
+
+def _touched() -> str:
+    """Why this process is not as if it had never met a device, or nothing."""
     import torch
 
-    ask, count = torch.cuda._device_count_nvml, device_count()
-    torch.cuda._device_count_nvml = lambda: count
-    try:
-        yield
-    finally:
-        torch.cuda._device_count_nvml = ask
-
-
-def device_count() -> int:
-    """The GPUs of this machine, counted by another process; 0 without a driver, and where it does not answer."""
-    try:
-        listed = subprocess.run(COUNT_DEVICES, capture_output=True, text=True, timeout=COUNT_TIMEOUT_S, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return 0
-    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
-
-
-def _cuda() -> str:
-    import torch
-
-    # The driver's memory device is opened by a context, and by NVML, which vLLM closes again.
-    opened = any(link.is_symlink() and str(link.readlink()) == "/dev/nvidia-uvm" for link in Path("/proc/self/fd").iterdir())
-    if opened or torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    if "libnvidia-ml.so" in Path("/proc/self/maps").read_text():
+        return "importing vLLM has loaded NVML into the zygote"
+    opened = sorted({str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()})
+    if torch.cuda.is_initialized() or any(name.startswith("/dev/nvidia") for name in opened):  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return "importing vLLM has initialised CUDA in the zygote"
     return ""
+
+
+def _as_imported(env: Mapping[str, str]) -> dict[str, str]:
+    """What importing vLLM would have changed in this environment, of which the fork has seen nothing."""
+    return {name: value for name, (before, value) in _set_by_imports.items() if env.get(name) == before}
 
 
 def _fork_on_cpu_too() -> None:
