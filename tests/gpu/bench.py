@@ -20,6 +20,7 @@ from fleetform.domain.replica import Member, Unix
 from fleetform.domain.rollout import Track
 from fleetform.host import ledger, probe, processes, records
 from fleetform.host.board import Board
+from fleetform.host.children import recorded_identity
 from fleetform.host.engines.base import standing_environment
 from fleetform.host.engines.vllm import STANDING
 from fleetform.host.layout import Layout
@@ -30,6 +31,7 @@ from fleetform.host.processes import Identity
 from fleetform.host.replicas import Replicas
 from fleetform.host.snapshots.snapshots import Snapshots
 from fleetform.host.zygote import client as zygote
+from fleetform.host.zygote.trust import Trust
 from fleetform.host.zygote.vllm import ENVIRONMENT
 
 T = TypeVar("T")
@@ -78,18 +80,20 @@ class NoProxy:
 class Bench:
     """Open it with `async with`; on exit everything that it started has ended."""
 
-    def __init__(self, model: Path) -> None:
+    def __init__(self, model: Path, engine_args: dict[str, str] | None = None) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="ffg-", dir="/tmp"))
         settings = configuration.load({"FLEETFORM_HOME": str(self.root / "home"), "XDG_RUNTIME_DIR": str(self.root)})
         records.private_directory(settings.run)
         self.layout = Layout(settings)
         self.model = model
+        self.engine_args = engine_args or {}
         self._zygote: subprocess.Popen[bytes] | None = None
 
     async def __aenter__(self) -> "Bench":
         self.ledger = await ledger.discover("gpu-host", None, None, {})
         self.board = Board(self.ledger.capacity)
         self.pool = WarmPool(self.layout, self.board, self.ledger, 3600)
+        self.trust = Trust(self.layout.trust)
         host = Host(
             layout=self.layout,
             board=self.board,
@@ -98,6 +102,7 @@ class Bench:
             proxy=NoProxy(),
             pool=self.pool,
             snapshots=Snapshots(self.layout, self.board, "", 0, 3600),
+            trust=self.trust,
         )
         self.replicas = Replicas(host)
         self.replicas.adopt()
@@ -188,6 +193,13 @@ class Bench:
         records.write_json(self.layout.zygote_record, {"identity": identity._asdict()})
         return await zygote.unready(self.layout.zygote, self.layout.zygote_record, 240)
 
+    @property
+    def zygote(self) -> Identity:
+        """The zygote that was started."""
+        found = recorded_identity(self.layout.zygote_record)
+        assert found is not None
+        return found
+
     def memory_words(self) -> str:
         """What the engines' processes have of the host's memory by the kernel's word, and what the machine has left."""
         lines = Path("/proc/meminfo").read_text().splitlines()
@@ -226,6 +238,7 @@ class Bench:
             engine="vllm",
             instance_type="gpu",
             shape=Shape(cpu_millis=4000, memory_mib=16_384, accelerator=self.device.kind, accelerator_count=1),
+            engine_args=self.engine_args,
         )
         return StartReplica(
             replica_id=replica_id,

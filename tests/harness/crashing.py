@@ -41,7 +41,10 @@ ASLEEP = frozenset(step for step in Step if step.startswith(("host.sleep.", "hos
 ON_DISK = frozenset(step for step in Step if step.startswith(("host.freeze.", "host.thaw.", "host.discard.")))
 """What only a host passes that makes snapshots. tests/host/test_snapshot_deaths.py dies there."""
 
-AWAKE = tuple(step for step in Step if step not in ASLEEP | ON_DISK)
+FORKED = frozenset(step for step in Step if step.startswith("host.fork."))
+"""What only an engine passes that was forked for a device. tests/host/zygote/test_trust.py dies there."""
+
+AWAKE = tuple(step for step in Step if step not in ASLEEP | ON_DISK | FORKED)
 """The steps that a stack without devices and snapshots passes."""
 
 

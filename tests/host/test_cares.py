@@ -23,6 +23,7 @@ from fleetform.host.record import ReplicaRecord, domain_identity, save
 from fleetform.host.replicas import Replicas
 from fleetform.host.snapshots.snapshots import Snapshots
 from fleetform.host.vitals import Vital
+from fleetform.host.zygote.trust import Trust
 from tests.builders import a_host, a_start_command
 
 pytestmark = pytest.mark.anyio
@@ -47,7 +48,7 @@ def host(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> Host:
         monkeypatch.setattr(replicas, name, 0.01)
     board, ledger = Board(a_host()), Ledger(a_host(), None)
     pool, snapshots = WarmPool(layout, board, ledger, 60), Snapshots(layout, board, "", 0, 60)
-    return Host(layout, board, ledger, cast(Artifacts, mock.Mock()), mock.Mock(), pool, snapshots)
+    return Host(layout, board, ledger, cast(Artifacts, mock.Mock()), mock.Mock(), pool, snapshots, Trust(layout.trust))
 
 
 async def test_a_failure_ends_no_care(host: Host) -> None:

@@ -32,6 +32,7 @@ from fleetform.host.record import ReplicaRecord, domain_identity, load_all, save
 from fleetform.host.replica import Replica
 from fleetform.host.replicas import Replicas
 from fleetform.host.snapshots.snapshots import Snapshots
+from fleetform.host.zygote.trust import Trust
 from tests.builders import a_host, a_start_command
 
 pytestmark = pytest.mark.anyio
@@ -90,6 +91,7 @@ def host(tmp_path: Path) -> Host:
         mock.Mock(),
         WarmPool(layout, board, ledger, 60),
         Snapshots(layout, board, "", 0, 60),
+        Trust(layout.trust),
     )
 
 

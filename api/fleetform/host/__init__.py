@@ -18,6 +18,7 @@ commands.py, fence.py  epochs, command ids, what each command did
 board.py           what the host knows, numbered for its readers
 replicas.py, replica.py, recorded.py   replicas, the life of each, its record on disk and on the board
 fetching.py, starting.py, losing.py, ending.py   the steps of a life; failing.py says why one fails
+forking.py         an engine that is forked, and started plainly when it cannot be, or does not come to serve
 waking.py, pool/   engines that sleep, and who wakes them
 parts.py           what all replicas share
 record.py, exits.py, oom.py, probe.py  a replica's record, its end, the evidence for its end, the proof that it serves

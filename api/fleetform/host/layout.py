@@ -32,6 +32,7 @@ class Layout:
         self.supervisor = self.host / "supervisor.json"
         self.zygote = settings.zygote_socket
         self.zygote_record = self.host / "running" / "zygote.json"
+        self.trust = self.host / "trust.json"
         self.supervisor_log = settings.home / "logs" / "supervisor.log"
 
     def record(self, replica_id: str) -> Path:

@@ -14,6 +14,7 @@ from fleetform.host.pool.sleeper import Sleeper
 from fleetform.host.record import ReplicaRecord
 from fleetform.host.snapshots.criu import Criu
 from fleetform.host.snapshots.image import Frozen
+from fleetform.host.zygote.trust import Trust
 
 Progress = Callable[[str, int, int], None]
 
@@ -113,3 +114,4 @@ class Host(NamedTuple):
     proxy: Proxy
     pool: Pool
     snapshots: Snapshots
+    trust: Trust

@@ -24,6 +24,8 @@ class ReplicaRecord(Record, frozen=True, kw_only=True):
     was started with, where it may be put to sleep. keep_warm: it is being stopped, and its engine may sleep. freezes: it may be put on
     disk. on_disk: the engine that it woke is not back from there yet. expects: what that one must answer, as it did before.
 
+    zygote: from which its engine was forked for a device. not_forked: of what that engine failed, so that another is started plainly.
+
     drain_until: when it is being stopped, how long the proxy may still take to let go of it. failure is set before anything is torn
     down, so that a worker that dies meanwhile does not lose the reason.
     """
@@ -47,6 +49,8 @@ class ReplicaRecord(Record, frozen=True, kw_only=True):
     freezes: bool = False
     on_disk: bool = False
     expects: str = ""
+    zygote: ProcessIdentity | None = None
+    not_forked: str = ""
 
     @property
     def replica_id(self) -> str:

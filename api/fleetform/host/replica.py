@@ -8,7 +8,7 @@ from typing import Any
 
 from fleetform.domain.protocol import HostReplicaState, StopReplica
 from fleetform.domain.replica import FailureReason
-from fleetform.host import ending, fetching, losing, oom, processes, restoring, starting, waking
+from fleetform.host import ending, forking, losing, processes, restoring, starting, waking
 from fleetform.host.engines.base import SHUTDOWN_TIMEOUT_S, mark
 from fleetform.host.exits import Exit, ended
 from fleetform.host.failing import Failed
@@ -18,8 +18,6 @@ from fleetform.host.processes import Identity
 from fleetform.host.record import ReplicaRecord, utc_now, without_running
 from fleetform.host.recorded import Recorded
 from fleetform.host.threads import patiently, to_its_end
-from fleetform.host.zygote import client as zygote
-from fleetform.host.zygote.client import NotForked
 from fleetform.redaction import redact
 from fleetform.steps import Step, step
 
@@ -155,13 +153,11 @@ class Replica(Recorded):
             back = restoring.prove if self.record.expects else waking.wake
             await (restoring.restore if self.record.on_disk else back)(self)
             identity = self.record.identity
-        if identity is None:
-            identity = await self._launch(await fetching.fetch(self))
+        if self.record.state is not HostReplicaState.SERVING:
+            identity = await forking.start(self, identity)
+        assert identity is not None
         end = asyncio.ensure_future(ended(identity, self.host.layout.exits))
         try:
-            if self.record.state is not HostReplicaState.SERVING:
-                await self.prove(identity, end)
-                await self.serves("fork", "launch")
             loss = await losing.lost(self, identity, end, self._hung)
             self.exit, self._broken = loss.exit, loss.is_broken
             raise loss.failed
@@ -175,28 +171,7 @@ class Replica(Recorded):
         if busy is not None:
             raise Failed(FailureReason.LAUNCH_REFUSED, busy)
 
-    async def _launch(self, model_dir: Path) -> Identity:
-        await self.free_devices()
-        address = starting.choose_address(self.host.layout, self.adapter, self.record.replica_id)
-        begun: dict[str, Any] = {"state": HostReplicaState.STARTING, "address": address, "oom_kills": oom.kills()}
-        begun |= {"fingerprint": waking.word(self), "freezes": self.host.snapshots.is_on}
-        if self.adapter.forks:
-            await self.enter("fork", **begun)
-            plainly = await self._unready()
-            if not plainly:
-                try:
-                    return await self._spawn(starting.fork, model_dir)
-                except NotForked as error:
-                    plainly = str(error)
-            self.log.info("started_plainly", reason=plainly)
-            begun["message"] = "; ".join(filter(None, (self.record.message, f"started plainly: {plainly}")))
-        await self.enter("launch", **begun)
-        return await self._spawn(starting.spawn, model_dir)
-
-    async def _unready(self) -> str:
-        return await zygote.unready(self.host.layout.zygote, self.host.layout.zygote_record)
-
-    async def _spawn(self, step: starting.Spawn, model_dir: Path) -> Identity:
+    async def spawn(self, step: starting.Spawn, model_dir: Path) -> Identity:
         """Have step start the engine. NotForked passes through."""
         try:
             # Also when it is cancelled: what was started is in the record by the time this is done.

@@ -39,6 +39,7 @@ from fleetform.host.replicas import Replicas
 from fleetform.host.snapshots import criu
 from fleetform.host.snapshots.snapshots import Snapshots
 from fleetform.host.verifications import Verifications
+from fleetform.host.zygote.trust import Trust
 from fleetform.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -69,8 +70,16 @@ async def serve(settings: Settings, layout: Layout) -> None:
     artifacts = ArtifactCache(layout.cache)
     pool = WarmPool(layout, board, machine, settings.warm_pool_s)
     snapshots = Snapshots(layout, board, await _criu(settings, machine), settings.snapshots_mib, settings.warm_pool_s)
-    proxy = FeedProxy(feed)
-    host = Host(layout=layout, board=board, ledger=machine, artifacts=artifacts, proxy=proxy, pool=pool, snapshots=snapshots)
+    host = Host(
+        layout=layout,
+        board=board,
+        ledger=machine,
+        artifacts=artifacts,
+        proxy=FeedProxy(feed),
+        pool=pool,
+        snapshots=snapshots,
+        trust=Trust(layout.trust),
+    )
     replicas = Replicas(host)
     engines = EngineWatch(replicas, telemetry.store)
     verifications = Verifications(board, artifacts)

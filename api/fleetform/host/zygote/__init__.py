@@ -6,6 +6,8 @@ child.py        the first moment of a forked engine: hold until its record is on
 stamp.py        whether the software on disk is still what was imported
 client.py       the worker's side
 vllm.py         what vLLM needs before and after a fork
+devices.py      what it asks of the devices before one, answered without their driver
+trust.py        whether forks are known to work on devices
 
 The zygote holds no secret and no state: whoever kills it costs the next start its speed, nothing else. Engines are sessions of their own.
 """

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple, Never
 PYNVML = "vllm.third_party.pynvml"
 """vLLM's own binding of NVML; importing it asks nothing."""
 QUERY = "index,uuid,name,compute_cap,driver_version"
-QUERY_TIMEOUT_S = 20.0
+QUERY_TIMEOUT_S = 60.0
+"""A driver that nobody has used since the machine began takes seconds for each device."""
 
 
 class Device(NamedTuple):
