@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -38,12 +38,12 @@ class Home:
         self.started: list[subprocess.Popen[bytes]] = []
         self.forked: list[Identity] = []
 
-    def start(self, **variables: str) -> Identity:
-        """Start a zygote and wait until it listens."""
+    def start(self, said_to: IO[bytes] | None = None, **variables: str) -> Identity:
+        """Start a zygote and wait until it listens. said_to: where its own words go."""
         path = os.pathsep.join([str(Path(__file__).parents[3]), str(self.software)])
         words = [sys.executable, "-m", "fleetform.host.zygote", str(self.socket), str(self.exits), "tests.host.zygote.pretended"]
         env = {"PATH": os.environ["PATH"], "PYTHONPATH": path, **variables}
-        began = subprocess.Popen(words, env=env, cwd=self.root, stdin=subprocess.DEVNULL, start_new_session=True)
+        began = subprocess.Popen(words, env=env, cwd=self.root, stdin=subprocess.DEVNULL, stderr=said_to, start_new_session=True)
         self.started.append(began)
         identity = processes.identify(began.pid)
         assert identity is not None
@@ -237,3 +237,10 @@ def test_what_left_the_session_of_a_forked_engine_is_found_and_strangers_are_not
 def _children(parent: Identity) -> list[Identity]:
     found = (processes.identify(stat.pid) for stat in processes.all_stats() if stat.parent == parent.pid)
     return [identity for identity in found if identity is not None]
+
+
+def test_a_full_disk_ends_no_zygote(home: Home) -> None:
+    with Path("/dev/full").open("wb") as full:
+        home.start(said_to=full)
+    home.fork()
+    home.facts()

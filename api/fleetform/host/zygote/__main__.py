@@ -7,6 +7,7 @@ looks for how processes ended: engines are children of the zygote while it lives
 It listens once all is imported, so that a socket that answers means a zygote that is ready. SIGTERM ends it at once; engines stay.
 """
 
+import contextlib
 import gc
 import importlib
 import os
@@ -146,7 +147,10 @@ def _prepare(engine: Engine) -> str:
 
 def _unfit() -> str:
     """Why this process must not be forked now: a thread's locks would be held for ever in the child."""
-    threads = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+    threads = []
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):  # it has just ended
+            threads.append((task / "comm").read_text().strip())
     return f"the zygote runs {len(threads)} threads ({', '.join(sorted(threads))})" if len(threads) != 1 else ""
 
 
@@ -164,7 +168,8 @@ def _listen(path: Path) -> socket.socket:
 
 def _say(text: str) -> None:
     identity = processes.identify(os.getpid())
-    os.write(2, f"zygote {identity.pid if identity else ''}: {text}\n".encode())
+    with contextlib.suppress(OSError):  # a full disk ends no zygote
+        os.write(2, f"zygote {identity.pid if identity else ''}: {text}\n".encode())
 
 
 if __name__ == "__main__":
