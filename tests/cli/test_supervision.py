@@ -13,7 +13,7 @@ import pytest
 from fleetform import settings
 from fleetform.cli import down, preflight, supervision, up
 from fleetform.errors import SetupError
-from fleetform.host import processes, records
+from fleetform.host import gate, processes, records
 from fleetform.settings import Settings
 from tests.harness.waiting import until
 
@@ -47,10 +47,14 @@ def write_child(ours: Settings, name: str, *, word: str = "", code: str = STAY) 
 
 
 def started(ours: Settings, *names: str) -> dict[str, processes.Identity]:
-    """The programs, once all of them run."""
+    """The programs, once all of them run: until then each waits for its supervisor, and ends with it."""
     supervision.rescan_or_start(ours)
-    until(f"{names} run", lambda: set(names) <= set(preflight.running(ours.home)))
+    until(f"{names} run", lambda: set(names) <= {name for name, found in preflight.running(ours.home).items() if not waits(found)})
     return preflight.running(ours.home)
+
+
+def waits(program: processes.Identity) -> bool:
+    return gate.__file__.encode() in Path(f"/proc/{program.pid}/cmdline").read_bytes()
 
 
 def test_a_second_start_takes_over_and_a_changed_program_alone_is_restarted(ours: Settings) -> None:
