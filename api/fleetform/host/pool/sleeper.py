@@ -51,17 +51,23 @@ class Sleeper(Record, frozen=True, kw_only=True):
 
     def shown(self) -> SleepingEngine:
         """As the report shows it."""
-        return SleepingEngine(
-            engine_id=self.engine_id,
-            project=self.start.project,
-            endpoint=self.start.endpoint,
-            endpoint_uid=self.start.endpoint_uid,
-            track_id=self.start.track.track_id,
-            model_version=self.start.track.model_version,
-            devices=tuple(device for member in self.start.members for device in member.devices),
-            since=self.since,
-            memory_mib=self.memory_mib,
-        )
+        return shown(self.engine_id, self.start, self.since, memory_mib=self.memory_mib)
+
+
+def shown(engine_id: str, start: StartReplica, since: datetime, *, memory_mib: int = 0, disk_mib: int = 0) -> SleepingEngine:
+    """An engine that is kept here, in memory or on disk, as the report shows it. start: what it served last."""
+    return SleepingEngine(
+        engine_id=engine_id,
+        project=start.project,
+        endpoint=start.endpoint,
+        endpoint_uid=start.endpoint_uid,
+        track_id=start.track.track_id,
+        model_version=start.track.model_version,
+        devices=tuple(device for member in start.members for device in member.devices),
+        since=since,
+        memory_mib=memory_mib,
+        disk_mib=disk_mib,
+    )
 
 
 def fingerprint(start: StartReplica, adapter: Adapter, environ: Mapping[str, str] | None = None) -> str:

@@ -25,6 +25,7 @@ from fleetform.domain.base import Record
 from fleetform.domain.protocol import SleepingEngine, StartReplica
 from fleetform.domain.replica import Address, ProcessIdentity
 from fleetform.host import processes, records
+from fleetform.host.pool import sleeper
 from fleetform.host.processes import Identity
 from fleetform.host.snapshots import shared
 from fleetform.host.snapshots.shared import Shared
@@ -61,18 +62,7 @@ class Frozen(Record, frozen=True, kw_only=True):
 
     def shown(self) -> SleepingEngine:
         """As the report shows it."""
-        return SleepingEngine(
-            engine_id=self.engine_id,
-            project=self.start.project,
-            endpoint=self.start.endpoint,
-            endpoint_uid=self.start.endpoint_uid,
-            track_id=self.start.track.track_id,
-            model_version=self.start.track.model_version,
-            devices=tuple(device for member in self.start.members for device in member.devices),
-            since=self.since,
-            memory_mib=0,
-            disk_mib=self.disk_mib,
-        )
+        return sleeper.shown(self.engine_id, self.start, self.since, disk_mib=self.disk_mib)
 
 
 class Making(Record, frozen=True, kw_only=True):
