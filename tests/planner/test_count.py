@@ -11,6 +11,7 @@ from fleetform.domain.effective import EffectiveEndpoint, EffectiveSchedule
 from fleetform.domain.machine import HostCapacity
 from fleetform.domain.replica import FailureReason, ReplicaPhase
 from fleetform.domain.scaling import ScalingReason
+from fleetform.planner import scale
 from fleetform.planner.model import Plan
 from tests.builders import a_host, effective_endpoint
 from tests.planner.world import World
@@ -294,6 +295,16 @@ def test_those_that_are_not_ready_go_first_then_the_idle_ones_then_the_youngest(
     world.scale(1)
     world.settle()
     assert set(world.rows) == {world.born[0]}, "those that were starting"
+
+
+def test_of_those_that_start_one_that_serves_already_goes_last() -> None:
+    """The proxies have it, and its readiness is not recorded yet: in its place none may stay that answers nothing."""
+    world = served()
+    (row,) = world.rows.values()
+    starting = msgspec.structs.replace(row, replica_id="a", phase=P.STARTING, ready_at=None, proven=False)
+    younger = msgspec.structs.replace(starting, replica_id="b", proven=True, created_at=row.created_at + timedelta(seconds=1))
+    limits = {row.track: scale.Bounds(least=1, most=1)}
+    assert scale.surplus(limits, (starting, younger), {"a", "b"}, {}) == [starting]
 
 
 @pytest.mark.parametrize(("quota", "hosts"), [(2, (a_host(),)), (100, (a_host(cpu_millis=1000),))])
