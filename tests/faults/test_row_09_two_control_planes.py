@@ -78,18 +78,21 @@ class TwoServers(CrashBed):
         return sorted(found, key=lambda entry: str(entry["timestamp"]))
 
     def traces(self) -> dict[str, Any]:
-        """All that a leader can change: rows, what runs, what is routed."""
+        """What a leader can change: rows, and what runs."""
         endpoint = self._api.get(f"/endpoints/{STEADY}").json()
         replicas = self._api.get(f"/endpoints/{STEADY}/replicas").json()["items"]
-        journal = sorted((self.stack.home / "gateway").glob("journal-*"))
         return {
             "status": endpoint["status"],
             "generation": endpoint["metadata"]["generation"],
             "replicas": [replica["id"] for replica in replicas],
             "engines": sorted(self.shop.engines()),
             "epoch": Path(self.stack.home / "host" / "epoch").read_text(),
-            "snapshot": [(path.name, path.stat().st_size) for path in journal],
         }
+
+    def published(self) -> list[int]:
+        """The epochs of the leaders whose routes are stored, in the order in which they were. What a start took is published later."""
+        (journal,) = (self.stack.home / "gateway").glob("journal-*")
+        return [json.loads(line.partition(" ")[2])["epoch"] for line in journal.read_text().splitlines()]
 
     def _client(self, url: str) -> httpx2.Client:
         headers = {"authorization": f"Bearer {self.stack.environment['FLEETFORM_TOKEN']}"}
@@ -137,6 +140,8 @@ def test_row_09_a_leader_that_was_stopped_changes_nothing_any_more(two: TwoServe
         after = two.traces()
         load.answer_at_least(10)
     assert after == before
+    assert len(two.published()) > 1
+    assert two.published() == sorted(two.published()), "a leader has published after its successor"
     assert load.lost == []
     two.check()
     words = " ".join(str(line) for line in two.said("not_leading")[ended:])
