@@ -29,6 +29,8 @@ REPLICAS = 2
 CONVERGES_S = 60.0
 DIES_S = BACK_OFF_MAX_S + 30.0
 """A program that dies in the recovery of another must be up for that, which its supervisor may hold back for as long as BACK_OFF_MAX_S."""
+ANSWERS_S = 2 * BACK_OFF_MAX_S + 30.0
+"""A server that was killed, and then dies at a step of its start, is held back twice."""
 LOG_LINES = 60
 CANARY = "Say one word."
 """What the load asks: it must stand in no log and in no row."""
@@ -179,7 +181,7 @@ class CrashBed:
             assert answer.status_code in statuses or answer.status_code >= 500, f"{answer.status_code} {answer.text}"
             return answer if answer.status_code in statuses else None
 
-        return until("the API answers", once, timeout_s=CONVERGES_S)
+        return until("the API answers", once, timeout_s=ANSWERS_S)
 
     def _delete(self, name: str) -> None:
         """Delete an endpoint, if there is one, and wait until it is gone."""
