@@ -22,11 +22,12 @@ from fleetform.domain.model import Task
 from fleetform.domain.protocol import HostHealth, SleepingEngine
 from fleetform.domain.replica import Unix
 from fleetform.errors import SetupError
-from fleetform.host import gate, probe
+from fleetform.host import gate, probe, processes
 from fleetform.host.launcher import launch
 from fleetform.host.pool.asking import Refused
 from fleetform.host.probe import NotServing
-from fleetform.host.snapshots import criu, freezing, shared, thawing
+from fleetform.host.record import domain_identity
+from fleetform.host.snapshots import criu, freezing, image, shared, thawing
 from fleetform.host.snapshots.image import Frozen
 from tests.builders import a_start_command
 
@@ -75,6 +76,24 @@ def test_shared_memory_that_was_not_set_aside_is_forgotten(piece: Path) -> None:
     shared.forget([piece.stat().st_ino])
     assert not piece.exists()
     shared.forget([])
+
+
+def test_of_an_engine_that_lives_only_the_names_go_that_an_ended_criu_has_given(piece: Path, tmp_path: Path) -> None:
+    links = [piece.with_name(f"{shared.OF_CRIU}{NAME}-{number}") for number in range(2)]
+    links[0].hardlink_to(piece)
+    links[1].touch()
+    with subprocess.Popen(["true"]) as ended:
+        maker = processes.identify(ended.pid)
+    leader = processes.identify(os.getpid())
+    assert maker is not None
+    assert leader is not None
+    making = image.Making(maker=domain_identity(maker), leader=domain_identity(leader), inodes=(piece.stat().st_ino,))
+    image.begin(tmp_path / "r1")
+    image.put_making(tmp_path / "r1", making)
+    image.abandon(tmp_path / "r1")
+    assert not links[0].exists()
+    assert piece.exists()
+    links[1].unlink()  # another's
 
 
 @pytest.mark.anyio

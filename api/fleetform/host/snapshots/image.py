@@ -97,8 +97,9 @@ def abandon(folder: Path) -> None:
     making = _load(folder / MAKING, Making)
     if making is not None and not (folder / TAKEN).exists():
         processes.end_group(_identity(making.maker), folder, 0.0, signal.SIGKILL)
-        if not processes.alive(_identity(making.leader)):
-            shared.forget(making.inodes)
+        # One that lives needs its own names; those of a CRIU that was ended would stay, and be in the way of the next.
+        lives = processes.alive(_identity(making.leader))
+        shared.forget(making.inodes, shared.OF_CRIU if lives else "")
     discard(folder)
 
 

@@ -11,6 +11,8 @@ from fleetform.domain.base import Record
 
 SHM = Path("/dev/shm")  # noqa: S108  # where the C library keeps it
 DELETED = " (deleted)"
+OF_CRIU = "link_remap."
+"""So begin the names that CRIU gives, while it puts processes on disk, to pieces of theirs that have none any more."""
 
 
 class Shared(Record, frozen=True, kw_only=True):
@@ -81,12 +83,12 @@ def put_back(pieces: Iterable[Shared], folder: Path) -> None:
             other.hardlink_to(first)
 
 
-def forget(inodes: Iterable[int]) -> None:
-    """Take the names away of pieces that nobody uses any more and that were not set aside."""
+def forget(inodes: Iterable[int], prefix: str = "") -> None:
+    """Take the names away, or those with that prefix, of pieces that were not set aside."""
     wanted = frozenset(inodes)
     for path in SHM.iterdir() if wanted else ():
         with contextlib.suppress(FileNotFoundError):
-            if path.lstat().st_ino in wanted:
+            if path.name.startswith(prefix) and path.lstat().st_ino in wanted:
                 path.unlink()
 
 
