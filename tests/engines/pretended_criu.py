@@ -53,7 +53,7 @@ def _dump(pid: int, images: Path, work: Path, wrong: str) -> int:
         return 1
     if wrong == "hangs-dumping":
         signal.pause()
-    session = [one for one in map(int, filter(str.isdigit, os.listdir("/proc"))) if _session(one) == pid]  # noqa: PTH208
+    session = [one for one in (int(path.name) for path in Path("/proc").glob("[0-9]*")) if _session(one) == pid]
     for one in session:
         with contextlib.suppress(ProcessLookupError):
             os.kill(one, signal.SIGKILL)

@@ -31,7 +31,7 @@ def machine() -> Iterator[Machine]:
     """A machine that makes snapshots; the test is skipped, with the reason, where it cannot."""
     found = asyncio.run(criu.find(has_devices=False))
     if isinstance(found, str):
-        pytest.skip(found)
+        pytest.skip(f"this machine makes no snapshots: {found}")
     with Machine({"FLEETFORM_SNAPSHOTS_MIB": "20000"}) as made:
         yield made
 

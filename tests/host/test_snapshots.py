@@ -1,7 +1,6 @@
 """Engines on disk until the same is asked for again: put there, taken from there, thrown away, and never mistaken for another."""
 
 import contextlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -320,11 +319,11 @@ def test_devices_need_more(missing: str) -> None:
 def stubs(machine: IcyMachine) -> set[int]:
     """The pids of all engines of that machine, children of theirs included."""
     found = set()
-    for entry in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208
+    for stat in processes.all_stats():
         try:
-            words = Path(f"/proc/{entry}/cmdline").read_text()
+            words = Path(f"/proc/{stat.pid}/cmdline").read_text()
         except OSError:
             continue
         if "stub.py" in words and str(machine.root) in words:
-            found.add(int(entry))
+            found.add(stat.pid)
     return found

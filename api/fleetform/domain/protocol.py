@@ -180,6 +180,22 @@ class SleepingEngine(Record, frozen=True, kw_only=True):
     disk_mib: int = 0
 
 
+def sleeping_engine(engine_id: str, start: "StartReplica", since: datetime, *, memory_mib: int = 0, disk_mib: int = 0) -> SleepingEngine:
+    """The engine of start, kept in memory or on disk. start: what it served last."""
+    return SleepingEngine(
+        engine_id=engine_id,
+        project=start.project,
+        endpoint=start.endpoint,
+        endpoint_uid=start.endpoint_uid,
+        track_id=start.track.track_id,
+        model_version=start.track.model_version,
+        devices=tuple(device for member in start.members for device in member.devices),
+        since=since,
+        memory_mib=memory_mib,
+        disk_mib=disk_mib,
+    )
+
+
 class ArtifactState(StrEnum):
     VERIFYING = "verifying"
     VERIFIED = "verified"

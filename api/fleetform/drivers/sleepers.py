@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from fleetform.domain.protocol import SleepingEngine, StartReplica
+from fleetform.domain.protocol import SleepingEngine, StartReplica, sleeping_engine
 from fleetform.domain.replica import Phase
 
 MEMORY_MIB = 1024
@@ -22,17 +22,7 @@ class Sleepers:
 
     def engine_of(self, start: StartReplica) -> SleepingEngine:
         """What the engine of start would be, asleep: one that it wakes, which sleeps no longer, or one that it launches."""
-        made = SleepingEngine(
-            engine_id=start.replica_id,
-            project=start.project,
-            endpoint=start.endpoint,
-            endpoint_uid=start.endpoint_uid,
-            track_id=start.track.track_id,
-            model_version=start.track.model_version,
-            devices=tuple(device for member in start.members for device in member.devices),
-            since=_NO_TIME,
-            memory_mib=MEMORY_MIB,
-        )
+        made = sleeping_engine(start.replica_id, start, _NO_TIME, memory_mib=MEMORY_MIB)
         for engine_id, asleep in self.by_id.items():
             if asleep == msgspec.structs.replace(made, engine_id=engine_id, since=asleep.since):
                 return self.by_id.pop(engine_id)

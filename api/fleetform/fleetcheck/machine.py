@@ -104,7 +104,7 @@ def _owner(layout: Layout, marks: dict[str, str], pid: int) -> str | None:
     """The engine that pid belongs to, empty for one that is not known any more; None: it is not of this home."""
     process = Path(f"/proc/{pid}")
     try:
-        cwd = os.readlink(process / "cwd")  # noqa: PTH115  # Path.readlink reads the same, and would need a try of its own
+        cwd = str((process / "cwd").readlink())
         environment = (process / "environ").read_bytes().split(b"\0")
     except OSError:
         return None

@@ -31,7 +31,7 @@ def free(lock: Path) -> None:
         owner, data, *rest = lock.read_text().splitlines(keepends=True)
         found = processes.read_stat(abs(int(owner)))
         # A server works in its data directory, which the file names.
-        is_dead = found is not None and (found.state in "ZX" or not os.path.samefile(f"/proc/{found.pid}/cwd", data.strip()))  # noqa: PTH121
+        is_dead = found is not None and (found.state in "ZX" or not Path(f"/proc/{found.pid}/cwd").samefile(data.strip()))
     except (OSError, ValueError):  # none there, not one that PostgreSQL has finished writing, or an owner who cannot be looked at
         return
     if is_dead:

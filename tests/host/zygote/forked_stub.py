@@ -29,7 +29,7 @@ def become() -> None:
         case "dies":
             sys.exit(4)
         case "dies_late":
-            time.sleep(4)
+            time.sleep(4)  # over half of the time that the test gives it to start
             sys.exit(5)
         case "dies_of_cuda":
             sys.exit(f"RuntimeError: {OF_THE_FORK}. To use CUDA with multiprocessing, you must use the 'spawn' start method")

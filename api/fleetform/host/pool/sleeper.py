@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from fleetform.domain.base import Record
-from fleetform.domain.protocol import SleepingEngine, StartReplica
+from fleetform.domain.protocol import SleepingEngine, StartReplica, sleeping_engine
 from fleetform.domain.replica import Address, ProcessIdentity, Unix
 from fleetform.host import records
 from fleetform.host.engines.base import Adapter, Launch, clean_environment
@@ -51,23 +51,7 @@ class Sleeper(Record, frozen=True, kw_only=True):
 
     def shown(self) -> SleepingEngine:
         """As the report shows it."""
-        return shown(self.engine_id, self.start, self.since, memory_mib=self.memory_mib)
-
-
-def shown(engine_id: str, start: StartReplica, since: datetime, *, memory_mib: int = 0, disk_mib: int = 0) -> SleepingEngine:
-    """An engine that is kept here, in memory or on disk, as the report shows it. start: what it served last."""
-    return SleepingEngine(
-        engine_id=engine_id,
-        project=start.project,
-        endpoint=start.endpoint,
-        endpoint_uid=start.endpoint_uid,
-        track_id=start.track.track_id,
-        model_version=start.track.model_version,
-        devices=tuple(device for member in start.members for device in member.devices),
-        since=since,
-        memory_mib=memory_mib,
-        disk_mib=disk_mib,
-    )
+        return sleeping_engine(self.engine_id, self.start, self.since, memory_mib=self.memory_mib)
 
 
 def fingerprint(start: StartReplica, adapter: Adapter, environ: Mapping[str, str] | None = None) -> str:

@@ -22,10 +22,9 @@ import msgspec
 import structlog
 
 from fleetform.domain.base import Record
-from fleetform.domain.protocol import SleepingEngine, StartReplica
+from fleetform.domain.protocol import SleepingEngine, StartReplica, sleeping_engine
 from fleetform.domain.replica import Address, ProcessIdentity
 from fleetform.host import processes, records
-from fleetform.host.pool import sleeper
 from fleetform.host.processes import Identity
 from fleetform.host.snapshots import shared
 from fleetform.host.snapshots.shared import Shared
@@ -62,7 +61,7 @@ class Frozen(Record, frozen=True, kw_only=True):
 
     def shown(self) -> SleepingEngine:
         """As the report shows it."""
-        return sleeper.shown(self.engine_id, self.start, self.since, disk_mib=self.disk_mib)
+        return sleeping_engine(self.engine_id, self.start, self.since, disk_mib=self.disk_mib)
 
 
 class Making(Record, frozen=True, kw_only=True):
