@@ -127,6 +127,12 @@ def test_i2_an_engine_without_a_record_or_a_row_and_a_row_without_an_engine(reco
     assert broken(recorded, seen)["I2"][0] == "r1"
 
 
+def test_i2_what_is_being_stopped_may_wait_for_the_memory_of_its_device() -> None:
+    stopping = endpoint(replicas=(a_replica(phase=P.DRAINING),))
+    seen = msgspec.structs.replace(record(state=S.STOPPING, alive=False, ending=True), sessions=())
+    assert broken(stopping, seen) == {}
+
+
 @pytest.mark.parametrize(
     "recorded",
     [

@@ -4,18 +4,24 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from fleetform import settings as configuration
+from fleetform.domain.protocol import HostReplicaState
+from fleetform.domain.replica import ProcessIdentity
 from fleetform.fleetcheck import machine
 from fleetform.fleetcheck.checks import verdicts
 from fleetform.fleetcheck.facts import Facts, Machine, Rows
-from fleetform.host import records
+from fleetform.host import processes, record, records
 from fleetform.host.layout import Layout
+from fleetform.host.record import ReplicaRecord
 from fleetform.settings import Settings
+from tests.builders import a_start_command
 
 pytestmark = pytest.mark.anyio
 IDLE = "print('up', flush=True); import signal; signal.pause()"
@@ -79,6 +85,37 @@ async def test_what_carries_the_mark_of_an_engine_that_is_forgotten_is_seen(sett
     found = await seen(settings)
     assert [(session.replica_id, session.pids) for session in found.sessions] == [("", (orphans[0].pid,))]
     assert of_i2(found) == [f"engine processes {orphans[0].pid} run without a record on this host"]
+
+
+def a_stopping_record(settings: Settings, drained_s: float, noted_s: float | None, boot_id: str) -> None:
+    """One whose process is gone. drained_s: since when it would have been drained at the latest. noted_s: since when its end is noted."""
+    layout = Layout(settings)
+    gone = ProcessIdentity(boot_id=processes.boot_id(), pid_namespace=processes.pid_namespace(), pid=2**22, start_ticks=7, session_id=2**22)
+    drain_until = datetime.now(UTC) - timedelta(seconds=drained_s)
+    stopping = ReplicaRecord(start=a_start_command("r1"), state=HostReplicaState.STOPPING, process=gone, drain_until=drain_until)
+    record.save(layout, stopping)
+    if noted_s is not None:
+        note = {"status": "exit 0", "boot_id": boot_id or gone.boot_id, "at": time.time() - noted_s}
+        records.write_json(layout.exits / f"{gone.pid}-{gone.start_ticks}.json", note)
+
+
+@pytest.mark.parametrize(
+    ("drained_s", "noted_s", "boot_id", "ending"),
+    [
+        (-300, None, "", True),
+        (30, None, "", True),
+        (60, None, "", False),
+        (-300, 600, "", False),
+        (-300, 600, "another", True),
+        (600, 0, "", True),
+    ],
+)
+async def test_what_is_being_stopped_is_given_the_time_that_its_device_may_take(
+    settings: Settings, drained_s: float, noted_s: float | None, boot_id: str, ending: bool
+) -> None:
+    a_stopping_record(settings, drained_s, noted_s, boot_id)
+    (found,) = (await seen(settings)).records
+    assert (found.alive, found.ending) == (False, ending)
 
 
 async def test_a_canary_is_found_in_older_lines_too(settings: Settings) -> None:

@@ -77,7 +77,7 @@ def _recorded(rows: Rows, machine: Machine) -> Iterator[Broken]:
         elif record.state is S.EXITED:
             yield Broken(ids=(session.replica_id,), message=f"the record says exited, and the processes {pids} live")
     for record in machine.records:
-        if record.state in PROVEN and not record.alive:
+        if record.state in PROVEN and not record.alive and not record.ending:
             yield Broken(ids=(record.replica_id,), message=f"the record says {record.state}, and its process is gone")
     known = {replica.replica_id for endpoint in rows.endpoints for replica in endpoint.replicas}
     for record in machine.records:

@@ -48,13 +48,17 @@ class Rows(Record, frozen=True, kw_only=True):
 
 
 class HostRecord(Record, frozen=True, kw_only=True):
-    """The host's record of one replica. engine_id: the replica that launched its engine. alive: the process that it names runs."""
+    """The host's record of one replica. engine_id: the replica that launched its engine. alive: the process that it names runs.
+
+    ending: it is being stopped, and its host may still have to wait for what outlives a process, such as the memory of a device.
+    """
 
     replica_id: str
     engine_id: str
     state: HostReplicaState
     devices: tuple[str, ...]
     alive: bool
+    ending: bool = False
 
 
 class Session(Record, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from fleetform.domain.protocol import HostReplicaState
@@ -13,11 +14,13 @@ from fleetform.gateway import admin
 from fleetform.gateway.snapshot import EndpointRoute
 from fleetform.gateway.store import SnapshotReader
 from fleetform.host import processes, records
+from fleetform.host.ending import MEMORY_BACK_WAIT_S
 from fleetform.host.engines.base import mark
 from fleetform.host.layout import Layout
 from fleetform.host.logs import rotated
 from fleetform.host.pool import sleeper
-from fleetform.host.record import load_all
+from fleetform.host.record import ReplicaRecord, load_all, utc_now
+from fleetform.host.replica import KILL_AFTER_S
 from fleetform.host.snapshots import image
 from fleetform.redaction import LEAK_FORMS
 from fleetform.settings import Settings
@@ -25,6 +28,8 @@ from fleetform.settings import Settings
 LOG_TAIL_BYTES = 16 << 20
 """How much of each log file's end is read."""
 CLUSTERS_AT_ONCE = 100
+TIDY_S = 10.0
+"""What the host may take, beside its own waits, to write down that a replica has exited."""
 _SCRATCH = re.compile(r"r-[0-9a-f]{12}\.d")
 """As `Layout.scratch` names it."""
 
@@ -49,6 +54,7 @@ async def read(settings: Settings, canaries: tuple[str, ...]) -> Machine | None:
                 state=record.state,
                 devices=record.devices,
                 alive=record.identity is not None and processes.alive(record.identity),
+                ending=_is_ending(layout, record),
             )
             for record in found
         ),
@@ -59,6 +65,21 @@ async def read(settings: Settings, canaries: tuple[str, ...]) -> Machine | None:
         access_log=_access_log(settings.access_log),
         showing=tuple(_showing(settings, canaries)),
     )
+
+
+def _is_ending(layout: Layout, record: ReplicaRecord) -> bool:
+    """True for a replica that is being stopped, as long as the rest of its group and its devices' memory may take to be gone.
+
+    That counts from its process's end, where the supervisor saw it, or else from the last moment at which it may have been drained.
+    """
+    if record.state is not HostReplicaState.STOPPING or record.drain_until is None:
+        return False
+    began_at = record.drain_until
+    if record.identity is not None:
+        note = records.read_json(layout.exits / f"{record.identity.pid}-{record.identity.start_ticks}.json") or {}
+        if note.get("boot_id") == record.identity.boot_id:
+            began_at = datetime.fromtimestamp(note["at"], UTC)
+    return utc_now() < began_at + timedelta(seconds=KILL_AFTER_S + MEMORY_BACK_WAIT_S + TIDY_S)
 
 
 def _routes(settings: Settings) -> dict[str, EndpointRoute]:
