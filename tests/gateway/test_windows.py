@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetform.domain.load import Histogram, TrackWindow, Windows
+from fleetform.domain.load import BUCKET_S, Histogram, TrackWindow, Windows
 from fleetform.gateway.intake import PIECE_BYTES, Follower, Intake, older
 from fleetform.gateway.rotation import _move_on
-from fleetform.gateway.windows import BUCKET_S, KEPT_S, WindowStore
+from fleetform.gateway.windows import KEPT_S, WindowStore
 
 START = 1_800_000_000.0
 """The beginning of a bucket."""

@@ -115,7 +115,17 @@ def test_a_version_that_turns_bad_at_the_last_step_is_compared_with_what_its_inc
     assert world.weights() == {"v1": 100}
     assert not started(plans), "the old replicas were kept warm"
     assert world.status.rejected is not None
-    assert "in the step before" in world.status.rejected.evidence[0]
+    assert world.status.rejected.evidence[-1] == "v2: the incumbent's figures are of the step before"
+
+
+def test_a_hold_that_is_shorter_than_gateways_count_in_says_so() -> None:
+    world = begun(step_hold_s=5)
+    world.measured = {}
+    world.pass_time(5)
+    world.settle()
+    step = world.records[-1].steps[0]
+    assert step.outcome is StepOutcome.NOT_JUDGED
+    assert step.evidence == ("a hold of 5 s is too short to be judged: gateways count in slices of 5 s, so it takes 10 s",)
 
 
 def test_old_replicas_that_made_room_before_a_rollback_are_started_anew() -> None:

@@ -134,6 +134,10 @@ def summed(track: str, parts: Sequence[TrackWindow]) -> TrackWindow:
     )
 
 
+BUCKET_S = 5
+"""The slices of time that gateways count requests in."""
+
+
 class Windows(Record, frozen=True, kw_only=True):
     """One endpoint's tracks between two moments; since is later than asked for where the gateway does not remember so far back."""
 

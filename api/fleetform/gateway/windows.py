@@ -8,9 +8,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
-from fleetform.domain.load import Histogram, TrackWindow, Windows, cell_of
+from fleetform.domain.load import BUCKET_S, Histogram, TrackWindow, Windows, cell_of
 
-BUCKET_S = 5
 KEPT_S = 3600
 BUCKETS_MAX = 200_000
 """Some 100 MB. A gateway with 1,000 endpoints that are all busy remembers a quarter of an hour with it."""

@@ -6,6 +6,7 @@ the hold is over, the figures show none                            Passed
 the hold is over, too few requests came to tell                    NotJudged
 the hold is over, no gateway answers, an SLO is declared           held again, once as long: then NotJudged
 the hold is over, no gateway answers, no SLO is declared           NotJudged
+the hold is over, and was too short for the gateways' slices       NotJudged
 steps are not held, or the split is the one from before            NotJudged
 
 NotJudged goes on, because an endpoint that nobody uses must be able to change; it says why, here and in an event, so that nobody takes
@@ -19,7 +20,7 @@ import msgspec
 from fleetform.domain.base import Record
 from fleetform.domain.effective import EffectiveEndpoint, EffectiveSlo
 from fleetform.domain.events import NewEvent
-from fleetform.domain.load import TrackWindow, Windows, summed
+from fleetform.domain.load import BUCKET_S, TrackWindow, Windows, summed
 from fleetform.domain.rollout import RolloutState, StepOutcome
 from fleetform.planner import history, rollout, verdict
 from fleetform.planner.verdict import Verdict
@@ -27,6 +28,9 @@ from fleetform.planner.verdict import Verdict
 LOOK_S = 5
 """How often the figures of a held step are looked at."""
 NO_FIGURES = "no gateway tells how the versions do"
+SHORTEST_S = 2 * BUCKET_S
+"""Of a shorter hold there may be no bucket that lies in it whole."""
+OF_BEFORE = "the incumbent's figures are of the step before"
 
 
 class Look(Record, frozen=True, kw_only=True):
@@ -61,17 +65,18 @@ def _verdict(state: RolloutState, windows: Windows | None, effective: EffectiveE
     if windows is None or (over and not windows.tracks and windows.until <= windows.since):
         patience_s = effective.step_hold_s if effective.slo != EffectiveSlo() else 0
         given_up = now >= ends + timedelta(seconds=patience_s)
-        return Verdict(outcome=StepOutcome.NOT_JUDGED if given_up else StepOutcome.RUNNING, evidence=(NO_FIGURES,))
+        why = _too_short(effective) if effective.step_hold_s < SHORTEST_S else NO_FIGURES
+        return Verdict(outcome=StepOutcome.NOT_JUDGED if given_up else StepOutcome.RUNNING, evidence=(why,))
     return _together([_of_track(state, track, windows, effective.slo, over=over) for track in candidates(state)])
 
 
 def _of_track(state: RolloutState, track: str, windows: Windows, slo: EffectiveSlo, *, over: bool) -> Verdict:
-    incumbent, earlier = baseline(state, windows), ""
-    if not _tells(incumbent) and _tells(state.baseline):
-        incumbent, earlier = state.baseline, " in the step before"
-    found = verdict.judged(_window(windows, track), incumbent, slo, over=over)
+    incumbent = baseline(state, windows)
+    is_earlier = not _tells(incumbent) and _tells(state.baseline)
+    found = verdict.judged(_window(windows, track), state.baseline if is_earlier else incumbent, slo, over=over)
     name = history.labels(state.tracks, state.old.keys() | state.new.keys()).get(track, track)
-    return msgspec.structs.replace(found, evidence=tuple(f"{name}: {said}{earlier}" for said in found.evidence))
+    said = (*found.evidence, OF_BEFORE) if is_earlier and found.compared else found.evidence
+    return msgspec.structs.replace(found, evidence=tuple(f"{name}: {sentence}" for sentence in said))
 
 
 def _together(found: list[Verdict]) -> Verdict:
@@ -132,6 +137,11 @@ def _tells(window: TrackWindow | None) -> bool:
 
 def _window(windows: Windows, track: str) -> TrackWindow:
     return next((window for window in windows.tracks if window.track == track), TrackWindow(track=track))
+
+
+def _too_short(effective: EffectiveEndpoint) -> str:
+    hold_s = effective.step_hold_s
+    return f"a hold of {hold_s} s is too short to be judged: gateways count in slices of {BUCKET_S} s, so it takes {SHORTEST_S} s"
 
 
 def _event(state: RolloutState, found: Verdict, effective: EffectiveEndpoint) -> NewEvent:

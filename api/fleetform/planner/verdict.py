@@ -40,11 +40,12 @@ TAIL = 0.05
 class Verdict(Record, frozen=True, kw_only=True):
     """outcome: RUNNING before the hold is over, if nothing is clear yet. reason: only of FAILED.
 
-    evidence: sentences with the figures of both sides.
+    evidence: sentences with the figures of both sides. compared: figures of the incumbent are in them.
     """
 
     outcome: StepOutcome
     evidence: tuple[str, ...] = ()
+    compared: bool = False
     reason: RollbackReason | None = None
 
 
@@ -64,17 +65,17 @@ def judged(candidate: TrackWindow, incumbent: TrackWindow | None, slo: Effective
     findings = tuple(_findings(candidate, incumbent or TrackWindow(track=""), slo, over=over))
     bad = [finding for finding in findings if finding.failed]
     if bad:
-        return Verdict(outcome=StepOutcome.FAILED, evidence=tuple(f.sentence for f in bad), reason=bad[0].what)
+        return Verdict(outcome=StepOutcome.FAILED, evidence=tuple(f.sentence for f in bad), compared=True, reason=bad[0].what)
     told = tuple(finding.sentence for finding in findings if finding.failed is not None)
     if not over:
-        return Verdict(outcome=StepOutcome.RUNNING, evidence=told or (_few(candidate),))
+        return Verdict(outcome=StepOutcome.RUNNING, evidence=told or (_few(candidate),), compared=bool(told))
     # Rates can fail a version by few requests; to pass it, there must be enough for its times.
     if candidate.requests < MIN_TIMED:
-        return Verdict(outcome=StepOutcome.NOT_JUDGED, evidence=(_few(candidate), *told))
+        return Verdict(outcome=StepOutcome.NOT_JUDGED, evidence=(_few(candidate), *told), compared=bool(told))
     if not told or (slo == EffectiveSlo() and (incumbent is None or incumbent.requests < MIN_TIMED)):
         few = f"the version it is compared with had {_requests(incumbent)}, too few to judge by"
-        return Verdict(outcome=StepOutcome.NOT_JUDGED, evidence=(few, *told))
-    return Verdict(outcome=StepOutcome.PASSED, evidence=told)
+        return Verdict(outcome=StepOutcome.NOT_JUDGED, evidence=(few, *told), compared=True)
+    return Verdict(outcome=StepOutcome.PASSED, evidence=told, compared=True)
 
 
 def _few(candidate: TrackWindow) -> str:
@@ -88,7 +89,9 @@ def _requests(window: TrackWindow | None) -> str:
 
 def _findings(new: TrackWindow, old: TrackWindow, slo: EffectiveSlo, *, over: bool) -> Iterator[Finding]:
     yield _errors(_counted(new.errors, new), _counted(old.errors, old), slo.error_rate, over=over)
-    yield _rate(RollbackReason.TOO_MANY_ABORTS, "broken-off answers", _counted(new.aborts, new), _counted(old.aborts, old), over=over)
+    yield _rate(
+        RollbackReason.TOO_MANY_ABORTS, "answers broken off or left", _counted(new.aborts, new), _counted(old.aborts, old), over=over
+    )
     yield _time(RollbackReason.SLOW_FIRST_BYTE, "time to first token", new.ttft, old.ttft, TTFT_MARGIN_MS, slo.ttft_p95_ms, over=over)
     gaps = old.gaps if old.requests >= MIN_TIMED else Histogram()
     yield _time(RollbackReason.SLOW_TOKENS, "gap between tokens", new.gaps, gaps, GAP_MARGIN_MS, None, over=over, among=new.requests)
