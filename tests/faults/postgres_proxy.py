@@ -1,4 +1,4 @@
-"""A proxy in front of PostgreSQL's socket that loses the reply to a COMMIT: the transaction is done, and nobody is told."""
+"""A proxy in front of PostgreSQL's socket that loses the reply to a COMMIT, so that nobody is told, or lets nothing through for a while."""
 
 import contextlib
 import socket
@@ -6,15 +6,49 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
+from fleetform.host import postgres
+from tests.harness.server import Server
+
 COMMIT = b"COMMIT\x00"
 
 
+class Between(Server):
+    """A server that reaches its PostgreSQL through a proxy."""
+
+    def __init__(self) -> None:
+        super().__init__(extra={"FLEETFORM_LOG_LEVEL": "warning"})
+        self.folder = Path(f"{self.settings.run}-p")
+        self.folder.mkdir(mode=0o700)
+        self.proxy = PostgresProxy(self.folder, postgres.socket_path(self.settings))
+        real = postgres.url(self.settings)
+        self.variables["FLEETFORM_DATABASE_URL"] = real.replace(str(self.settings.postgres_socket_dir), str(self.folder))
+        assert self.variables["FLEETFORM_DATABASE_URL"] != real
+
+    def __enter__(self) -> "Between":
+        self.proxy.__enter__()
+        super().__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.proxy.flows.set()
+        super().__exit__(kind, error, trace)
+        self.proxy.__exit__(kind, error, trace)
+        (self.folder / ".s.PGSQL.5432").unlink(missing_ok=True)
+        self.folder.rmdir()
+
+
 class PostgresProxy:
-    """Listens as `.s.PGSQL.5432` in folder and forwards to target. lose_commits: how many replies to a COMMIT are still to be lost."""
+    """Listens as `.s.PGSQL.5432` in folder and forwards to target.
+
+    lose_commits: how many replies to a COMMIT are still to be lost. flows: cleared, nothing comes through in either direction, and no
+    connection ends, as behind a firewall that drops; set again, what was held goes on, as TCP would have sent it again.
+    """
 
     def __init__(self, folder: Path, target: Path) -> None:
         self.lose_commits = 0
         self.lost = 0
+        self.flows = threading.Event()
+        self.flows.set()
         self._target = target
         self._path = folder / ".s.PGSQL.5432"
         self._listener = socket.socket(socket.AF_UNIX)
@@ -27,6 +61,7 @@ class PostgresProxy:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.flows.set()
         for each in (self._listener, *self._open):
             _close(each)
 
@@ -51,6 +86,7 @@ class PostgresProxy:
                 if COMMIT in data and self.lose_commits:
                     self.lose_commits -= 1
                     cut.set()
+                self.flows.wait()
                 server.sendall(data)
         _close(server)
 
@@ -60,6 +96,7 @@ class PostgresProxy:
                 if cut.is_set():
                     self.lost += 1
                     break
+                self.flows.wait()
                 client.sendall(data)
         _close(client)
         _close(server)

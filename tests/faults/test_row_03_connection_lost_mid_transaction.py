@@ -1,6 +1,9 @@
-"""Row 3: a connection is lost in the middle of a transaction, or the database is gone: 503 with Retry-After, and nothing is half done."""
+"""Row 3: a connection is lost in the middle of a transaction, or the database is gone or says nothing: 503 with Retry-After, and nothing
+is half done.
+"""
 
 import asyncio
+import time
 from collections.abc import Iterator
 
 import asyncpg
@@ -9,6 +12,7 @@ import pytest
 
 from fleetform.host import postgres
 from tests.e2e.shop import PROJECT, Shop
+from tests.faults.postgres_proxy import Between
 from tests.faults.two_servers import client, declare, spec
 from tests.harness.load import SteadyLoad, nothing_lost
 from tests.harness.server import Server
@@ -16,11 +20,19 @@ from tests.harness.waiting import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres, pytest.mark.timeout(240)]
 BLOCKED = "SELECT pid FROM pg_stat_activity WHERE application_name = 'fleetform' AND wait_event_type = 'Lock'"
+TOLD_WITHIN_S = 25.0
+"""A statement is given up after 15 s; the machine may have other things to do."""
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
     with Server() as running:
+        yield running
+
+
+@pytest.fixture
+def between() -> Iterator[Between]:
+    with Between() as running:
         yield running
 
 
@@ -82,6 +94,31 @@ async def test_row_03_whatever_connection_is_lost_what_was_acknowledged_is_there
     assert refused, "no connection was lost at a moment that mattered"
 
 
+@pytest.mark.parametrize("silent_s", [5, pytest.param(30, marks=pytest.mark.faults)])
+async def test_row_03_a_link_that_lets_nothing_through_is_told_in_time_and_waited_out(between: Between, silent_s: int) -> None:
+    """No connection ends: whoever waits for the database must give up by its own clock."""
+    async with client(between.base_url, between.token) as http:
+        await declare(http, quota=10)
+        assert (await http.put("/endpoints/chat", json={"spec": spec(labels={"n": "0"})})).status_code == 201
+        await http.get("/endpoints/chat", params={"wait_for": "ready", "timeout_s": 30})
+        between.proxy.flows.clear()
+        number, silent_at = 0, time.monotonic()
+        while time.monotonic() - silent_at < silent_s:
+            number, begun = number + 1, time.monotonic()
+            assert_told(await http.put("/endpoints/chat", json={"spec": spec(labels={"n": str(number)})}))
+            assert time.monotonic() - begun < TOLD_WITHIN_S
+        between.proxy.flows.set()
+        # What was held may still be done, whole; nothing else is there.
+        assert int(until_read(await _insist(http))["spec"]["labels"]["n"]) in range(number + 1)
+        assert (await http.get("/quotas/cpu-small")).json()["status"]["used"] == 1
+        wanted = spec(scaling={"min_replicas": 2})
+        await _insist_on(http, wanted)
+        ready = await http.get("/endpoints/chat", params={"wait_for": "ready", "timeout_s": 60})
+        assert ready.json()["status"]["ready"], f"{ready.text}\n{between.log()}"
+        assert ready.json()["status"]["replicas"]["ready"] == 2
+        assert ready.json()["spec"] == wanted
+
+
 def until_read(answer: httpx2.Response) -> dict[str, dict[str, dict[str, str]]]:
     found: dict[str, dict[str, dict[str, str]]] = answer.json()
     return found
@@ -93,6 +130,13 @@ async def _insist(http: httpx2.AsyncClient) -> httpx2.Response:
             assert_told(answer)
             await asyncio.sleep(0.05)
     return answer
+
+
+async def _insist_on(http: httpx2.AsyncClient, wanted: dict[str, object]) -> None:
+    async with asyncio.timeout(30):
+        while (answer := await http.put("/endpoints/chat", json={"spec": wanted})).status_code != 200:
+            assert_told(answer)
+            await asyncio.sleep(0.05)
 
 
 @pytest.mark.envoy

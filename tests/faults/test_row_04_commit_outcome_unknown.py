@@ -1,40 +1,19 @@
 """Row 4: the link is cut after COMMIT was sent: the caller is told to try again, and that gives the first result, not a second object."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from fleetform.host import postgres
-from tests.faults.postgres_proxy import PostgresProxy
+from tests.faults.postgres_proxy import Between
 from tests.faults.two_servers import client, declare, spec
-from tests.harness.server import Server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres, pytest.mark.timeout(120)]
 
 
-class Between(Server):
-    """A server that reaches its PostgreSQL through a proxy."""
-
-    def __init__(self) -> None:
-        super().__init__(extra={"FLEETFORM_LOG_LEVEL": "warning"})
-        self.folder = Path(f"{self.settings.run}-p")
-        self.folder.mkdir(mode=0o700)
-        self.proxy = PostgresProxy(self.folder, postgres.socket_path(self.settings))
-        real = postgres.url(self.settings)
-        self.variables["FLEETFORM_DATABASE_URL"] = real.replace(str(self.settings.postgres_socket_dir), str(self.folder))
-        assert self.variables["FLEETFORM_DATABASE_URL"] != real
-
-
 @pytest.fixture
 def server() -> Iterator[Between]:
-    between = Between()
-    try:
-        with between.proxy, between:
-            yield between
-    finally:
-        (between.folder / ".s.PGSQL.5432").unlink(missing_ok=True)
-        between.folder.rmdir()
+    with Between() as between:
+        yield between
 
 
 async def test_row_04_the_same_put_again_is_the_first_object(server: Between) -> None:

@@ -15,11 +15,10 @@ from fleetform.gateway import admin
 from tests.gateway.stack import Gateway, a_route, a_track
 from tests.harness.waiting import until
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.envoy, pytest.mark.timeout(180)]
 PLACES, OURS = 40, 20
 """Of forty places one project gets twenty."""
 CLIENTS = 10 * OURS
-LASTS_S = 6.0
 
 
 @pytest.fixture
@@ -37,13 +36,14 @@ def outcome(client: openai.OpenAI, model: str, **body: Any) -> str:
     return "answered"
 
 
-def test_row_46_the_line_is_bounded_and_everybody_else_is_served(gateway: Gateway) -> None:
+@pytest.mark.parametrize("lasts_s", [6, pytest.param(60, marks=pytest.mark.faults)])
+def test_row_46_the_line_is_bounded_and_everybody_else_is_served(gateway: Gateway, lasts_s: int) -> None:
     engine = gateway.echo("one")
     cold = a_route("cold", phase="Starting", start_s=30)
     gateway.publish(cold, a_route("warm", a_track("v1", 100, engine.path), project="p2"))
     flood, other = gateway.client(), gateway.client(gateway.mint(project="p2"))
     counts: Counter[str] = Counter()
-    ends_at = time.monotonic() + LASTS_S
+    ends_at = time.monotonic() + lasts_s
 
     def keep_asking(_: int) -> None:
         while time.monotonic() < ends_at:
