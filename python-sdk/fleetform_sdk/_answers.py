@@ -39,6 +39,8 @@ def refusal(response: httpx2.Response) -> APIStatusError:
         body: object = msgspec.json.decode(response.content)
     except msgspec.DecodeError:
         body = response.text[:_SHOWN_MAX].strip()
+    if response.is_redirect:
+        body = f"the server there sends us on to {response.headers.get('location')!r}, and no token follows; is the address right?"
     request_id = response.headers.get("x-request-id")
     if request_id is None and isinstance(body, dict) and isinstance(body.get("instance"), str):
         request_id = body["instance"]
@@ -53,6 +55,11 @@ def no_answer(cause: httpx2.TransportError, base_url: str) -> APIConnectionError
     error = type_(f"the control API at {base_url} {what}: {cause or type(cause).__name__}")
     error.__cause__ = cause
     return error
+
+
+def unreadable(call: Call[Any], cause: httpx2.RequestError) -> InvalidResponseError:
+    """The error for an answer whose body cannot be taken out of its encoding."""
+    return InvalidResponseError(f"{call.operation}: the answer cannot be read: {cause}")
 
 
 def was_sent(cause: httpx2.TransportError) -> bool:

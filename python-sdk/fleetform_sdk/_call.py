@@ -5,6 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
+import msgspec
+
+from fleetform_sdk._errors import InvalidRequest
+
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -36,9 +40,24 @@ class Answer(Generic[T_co]):
 
 
 def segment(value: str) -> str:
-    """value as one path segment; a `/` or `..` in it cannot reach another resource."""
-    escaped = quote(value, safe="")
+    """value as one path segment; a `/` or `..` in it cannot reach another resource. InvalidRequest: it cannot be one."""
+    if not value:
+        raise InvalidRequest("a name is empty")
+    try:
+        escaped = quote(value, safe="")
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(f"the name {value!r} is not Unicode") from error
     return escaped.replace(".", "%2E") if set(escaped) == {"."} else escaped
+
+
+def encoded(call: Call[Any]) -> bytes | None:
+    """The body of call as JSON; None: it has none. InvalidRequest: it holds what JSON cannot."""
+    if call.body is None:
+        return None
+    try:
+        return msgspec.json.encode(call.body)
+    except (UnicodeEncodeError, OverflowError) as error:
+        raise InvalidRequest(f"{call.operation}: cannot be sent as JSON: {error}") from error
 
 
 def given(**values: str | int | None) -> dict[str, str]:

@@ -3,6 +3,8 @@
 import os
 from collections.abc import Mapping
 
+import httpx2
+
 from fleetform_sdk._errors import ConfigurationError
 
 BASE_URL = "FLEETFORM_BASE_URL"
@@ -13,9 +15,19 @@ PROJECT = "FLEETFORM_PROJECT"
 def base_url(value: str | None) -> str:
     """The address of the control API without a final slash; ConfigurationError when there is none, or it is no URL."""
     found = required(value, BASE_URL, "base_url", os.environ).strip().rstrip("/")
-    if not found.startswith(("http://", "https://")):
-        raise ConfigurationError(f"{found!r} is not an address: {BASE_URL} must begin with http:// or https://")
+    if not found.startswith(("http://", "https://")) or not _is_address(found):
+        raise ConfigurationError(f"{found!r} is not an address: {BASE_URL} must be of the form http://host:port or https://host:port")
     return found
+
+
+def _is_address(text: str) -> bool:
+    """False also for a name and password in it, which would go out in the place of the token."""
+    try:
+        url = httpx2.URL(text)
+        url.host.encode("idna")
+    except (httpx2.InvalidURL, UnicodeError):
+        return False
+    return bool(url.host) and not url.userinfo and not url.query and not url.fragment
 
 
 def token(value: str | None) -> str:

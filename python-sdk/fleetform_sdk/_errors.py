@@ -2,6 +2,7 @@
 
 FleetformError
 ├── ConfigurationError      no address, token or project: nothing was sent
+├── InvalidRequest          what was passed cannot be sent: nothing was
 ├── APIConnectionError      no answer
 │   └── APITimeoutError     no answer in time
 ├── APIStatusError          an answer that refuses; its problem details are attributes
@@ -26,6 +27,10 @@ class FleetformError(Exception):
 
 class ConfigurationError(FleetformError):
     """Something the client needs was neither passed nor set in the environment; the message names the variable."""
+
+
+class InvalidRequest(FleetformError, ValueError):
+    """What was passed cannot be sent: an empty name, or text that is not Unicode."""
 
 
 class APIConnectionError(FleetformError):
@@ -57,8 +62,11 @@ class FieldProblem:
 class APIStatusError(FleetformError):
     """The API refused. `type`, `title`, `detail` and `errors` are those of the RFC 9457 problem, `extensions` its other members.
 
-    kind: the last word of the problem's type, such as `quota-exceeded`; empty when the answer was not a problem.
+    kind: the last word of the problem's type, such as `quota-exceeded`; empty when the answer was not a problem. attempts: how
+    often the call had been sent; earlier attempts had no answer, or one that said to try again.
     """
+
+    attempts = 1
 
     def __init__(self, status_code: int, body: object, *, request_id: str | None = None, retry_after_s: float | None = None) -> None:
         problem: Mapping[str, Any] = body if isinstance(body, Mapping) else {}

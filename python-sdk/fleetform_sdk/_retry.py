@@ -6,7 +6,7 @@ connection never came about, or the answer was 429.
 
 import email.utils
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
@@ -56,4 +56,6 @@ def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
         at = email.utils.parsedate_to_datetime(text)
     except ValueError:
         return None
+    if at.tzinfo is None:  # HTTP has no other time than this
+        at = at.replace(tzinfo=UTC)
     return max(0.0, (at - now).total_seconds())

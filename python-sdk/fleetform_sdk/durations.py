@@ -1,5 +1,6 @@
 """Durations as people write them."""
 
+import math
 import re
 from datetime import timedelta
 
@@ -11,7 +12,7 @@ _DURATION = re.compile(r"([0-9]+)([smhd]?)")
 
 
 def seconds(duration: Duration) -> float:
-    """duration in seconds. ValueError: not a duration, or a negative one."""
+    """duration in seconds. ValueError: not a duration, a negative one, or one without an end."""
     if isinstance(duration, timedelta):
         value = duration.total_seconds()
     elif isinstance(duration, str):
@@ -23,4 +24,6 @@ def seconds(duration: Duration) -> float:
         value = float(duration)
     if value < 0:
         raise ValueError(f"{duration!r} is negative")
+    if not math.isfinite(value):
+        raise ValueError(f"{duration!r} has no end that could be waited for")
     return value

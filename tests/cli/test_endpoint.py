@@ -148,6 +148,11 @@ def test_a_variant_without_traffic_can_be_removed_and_one_with_traffic_cannot(sh
         (["create", "--name", "prod", "--model", "m:v1", "--instance-type", "t", "--timeout", "soon"], "not a duration"),
         (["create", "--name", "prod", "--model", "m:v1", "--instance-type", "t", "--label", "x"], "key=value"),
         (["create", "--model", "m:v1"], "--name"),
+        (["create", "--name", "prod", "--model", "m:v1", "--instance-type", "t", "--timeout", "9" * 400], "no end"),
+        (["create", "--name", "prod", "--model", "m:v1", "--instance-type", "t", "--label", "a=\udcff"], "cannot be sent"),
+        (["delete", ""], "a name is empty"),
+        (["delete", "\udcff"], "not Unicode"),
+        (["delete", "prod", "--project", ""], "--project"),
     ],
 )
 def test_wrong_usage(shell: Shell, words: list[str], said: str) -> None:

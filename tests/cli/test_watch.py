@@ -89,14 +89,17 @@ def test_endpoints_and_their_events_are_watched_the_same_way(shell: Shell, momen
     ]
 
 
+@pytest.mark.parametrize("database_only", [False, True])
 def test_a_server_that_is_away_for_a_while_is_waited_for(
-    shell: Shell, moments: list[Callable[[], object]], monkeypatch: pytest.MonkeyPatch
+    shell: Shell, moments: list[Callable[[], object]], monkeypatch: pytest.MonkeyPatch, database_only: bool
 ) -> None:
     shows(shell, a_replica("r-1"))()
     real = shell.api.handle
     away = False
 
     def handle(request: httpx2.Request) -> httpx2.Response:
+        if away and database_only:
+            return httpx2.Response(503, json=problem(503, "unavailable", "the database is away"))
         if away:
             raise httpx2.ConnectError("refused", request=request)
         return real(request)

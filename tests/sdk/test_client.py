@@ -34,6 +34,21 @@ def test_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"base_url": "http://api.test"}, "FLEETFORM_TOKEN"),
         ({"base_url": "api.test", "token": TOKEN}, "http://"),
         ({"base_url": "http://api.test", "token": "cd-with\nnewline"}, "copied in full"),
+        *(
+            ({"base_url": url, "token": TOKEN}, "FLEETFORM_BASE_URL")
+            for url in (
+                *(
+                    "http://api.test:port",
+                    "http://[::1",
+                    "http://",
+                    "http://../",
+                    "http://a\nb",
+                    "http://\udcff",
+                    f"http://{'a' * 64}.test",
+                ),
+                *("http://user:word@api.test", "http://api.test?a=b", "http://api.test#a"),
+            )
+        ),
     ],
 )
 def test_what_is_missing_is_named(arguments: dict[str, Any], variable: str) -> None:

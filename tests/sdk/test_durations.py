@@ -25,7 +25,9 @@ def test_seconds(written: Duration, expected: float) -> None:
     assert seconds(written) == expected
 
 
-@pytest.mark.parametrize("written", ["", "h", "1w", "1h30m", "-5s", "1.5h", -1, timedelta(seconds=-1)])
+@pytest.mark.parametrize(
+    "written", ["", "h", "1w", "1h30m", "-5s", "1.5h", -1, timedelta(seconds=-1), "9" * 400, float("inf"), float("nan")]
+)
 def test_anything_else_is_refused(written: Duration) -> None:
     with pytest.raises(ValueError, match=r"."):
         seconds(written)

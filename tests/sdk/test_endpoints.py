@@ -1,5 +1,7 @@
 """Endpoints: apply and wait, change, split."""
 
+import contextlib
+
 import httpx2
 import pytest
 
@@ -41,6 +43,16 @@ def test_create_only() -> None:
     with pytest.raises(sdk.PreconditionFailedError):
         api.client().endpoints.apply("prod", SPEC, create_only=True)
     assert api.requests[0].headers["if-none-match"] == "*"
+
+
+def test_a_creation_whose_answer_was_lost_is_taken_for_ours_when_it_is() -> None:
+    ours, other = bodies.endpoint(), bodies.endpoint({"v9": 100})
+    ours["spec"] = SPEC
+    for found, is_ours in ((ours, True), (other, False)):
+        api = FakeApi().on("PUT", PATH, httpx2.ReadError("reset"), STALE).on("GET", PATH, (200, found))
+        with contextlib.nullcontext() if is_ours else pytest.raises(sdk.PreconditionFailedError):
+            assert api.client().endpoints.apply("prod", SPEC, create_only=True).spec.instance_type == "cpu-small"
+        assert api.asked() == [f"PUT {PATH}", f"PUT {PATH}", f"GET {PATH}"]
 
 
 def test_apply_and_wait_reports_each_change_and_returns_what_serves() -> None:
@@ -98,6 +110,15 @@ def test_a_wait_outlives_a_restart_of_the_server() -> None:
     away = [httpx2.ConnectError("refused")] * 9 + [(503, problem(503, "unavailable", "the database is away"))] * 3
     api = FakeApi().on("GET", PATH, (200, starting()), *away, (200, bodies.endpoint()))
     assert api.client().endpoints.wait_until_ready("prod", generation=1).status.ready
+
+
+def test_a_wait_outlives_a_restart_at_any_of_its_questions() -> None:
+    away = [httpx2.ConnectError("refused")] * 5
+    held_up = bodies.endpoint(conditions=((ConditionType.ADMITTED, False, Reason.VERSION_NOT_VERIFIED, ""),), live={})
+    api = FakeApi().on("GET", PATH, (200, held_up), (200, held_up), (200, bodies.endpoint()))
+    api.on("GET", VERSION, *away, (200, bodies.model_version(False, Reason.VERIFYING)))
+    api.on("GET", f"{PATH}/rollouts", *away, (200, bodies.page()))
+    assert api.client().endpoints.wait_until_ready("prod", generation=1, on_rollout=lambda endpoint, rollout: None).status.ready
 
 
 def test_a_wait_does_not_outlive_a_server_that_stays_away() -> None:

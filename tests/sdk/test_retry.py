@@ -53,6 +53,8 @@ def test_retry_after_is_kept_to_and_above_two_minutes_is_final() -> None:
         ("0", 0.0),
         ("Thu, 01 Jan 2026 12:00:30 GMT", 30.0),
         ("Thu, 01 Jan 2026 11:59:30 GMT", 0.0),
+        ("Thu, 01 Jan 2026 12:00:30 -0000", 30.0),
+        ("Thu, 01 Jan 2026 12:00:30", 30.0),
         ("soon", None),
         ("-5", None),
         ("", None),

@@ -123,3 +123,33 @@ def test_members_that_a_newer_server_adds_are_ignored() -> None:
     body["status"]["novelty"] = {"a": 1}
     api = FakeApi().on("GET", ENDPOINT, (200, body))
     assert api.client().endpoints.get("prod").status.conditions[0].reason == "AReasonOfTomorrow"
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "said"),
+    [
+        (200, {"content-encoding": "gzip"}, "get_endpoint: the answer cannot be read"),
+        (302, {"location": "https://login.test/"}, "302: .* sends us on to 'https://login.test/'"),
+    ],
+)
+def test_somebody_in_between_is_told(status: int, headers: dict[str, str], said: str) -> None:
+    answer = httpx2.Response(status, stream=httpx2.ByteStream(b"no gzip"), headers=headers)
+    api = FakeApi().on("GET", ENDPOINT, answer)
+    with pytest.raises(sdk.FleetformError, match=said):
+        api.client().endpoints.get("prod")
+    assert len(api.requests) == 1
+
+
+@pytest.mark.parametrize("name", ["", "\udcff"])
+def test_a_name_that_cannot_be_sent_is_told_before_anything_is(name: str) -> None:
+    api = FakeApi()
+    with pytest.raises(sdk.InvalidRequest, match="name"):
+        api.client().endpoints.delete(name)
+    assert api.requests == []
+
+
+def test_text_that_is_not_unicode_is_told_before_anything_is_sent() -> None:
+    api = FakeApi()
+    with pytest.raises(sdk.InvalidRequest, match="put_token"):
+        api.client().tokens.apply("app", roles=["inference.invoker"], labels={"a": "\udcff"})
+    assert api.requests == []

@@ -56,6 +56,8 @@ def _running(function: Callable[..., None], fields: Mapping[str, str]) -> Callab
     @click.pass_context
     @functools.wraps(function)
     def run(ctx: click.Context, /, project: str | None, output: str, **options: Any) -> None:
+        if project == "":  # such as an unset variable of a script: not the project of the environment is meant
+            raise click.BadParameter("is empty", ctx, param_hint="--project")
         http = ctx.obj if isinstance(ctx.obj, httpx2.Client) else None
         with told(ctx, fields), Client(project=project, http_client=http) as client:
             function(Session(client, Output(output)), **options)

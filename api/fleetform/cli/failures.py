@@ -11,6 +11,7 @@ from fleetform_sdk import (
     ConfigurationError,
     FieldProblem,
     FleetformError,
+    InvalidRequest,
     InvalidSplit,
     RolloutFailed,
 )
@@ -39,7 +40,7 @@ def told(ctx: click.Context, fields: Mapping[str, str]) -> Iterator[None]:
     """Turn what the SDK raises into click's errors. fields: JSON pointer → option."""
     try:
         yield
-    except (ConfigurationError, InvalidSplit) as error:
+    except (ConfigurationError, InvalidRequest, InvalidSplit) as error:
         hint = " (`source .fleetform/env` sets it)" if isinstance(error, ConfigurationError) else ""
         raise click.UsageError(f"{error}{hint}", ctx) from error
     except APIStatusError as error:

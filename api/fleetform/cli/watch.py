@@ -10,7 +10,7 @@ import msgspec
 
 from fleetform.cli.context import Session
 from fleetform.cli.output import Output, cells, table
-from fleetform_sdk import APIConnectionError
+from fleetform_sdk import APIConnectionError, InternalServerError
 
 EVERY_S = 2.0
 _TICKING = frozenset({"age"})
@@ -86,6 +86,6 @@ def _next(draw: Callable[[Output], None]) -> tuple[Frame | None, str]:
     frame = Frame()
     try:
         draw(frame)
-    except APIConnectionError as error:
-        return None, f"the server does not answer; tried again every {EVERY_S:g} s ({error})"
+    except (APIConnectionError, InternalServerError) as error:
+        return None, f"the server does not answer as it should; tried again every {EVERY_S:g} s ({error})"
     return frame, ""

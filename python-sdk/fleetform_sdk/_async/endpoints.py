@@ -37,7 +37,7 @@ class AsyncEndpoints(AsyncResource):
         """
         where = self._project(project)
         call = operations.put_endpoint(project=where, name=name, body={"spec": spec}, if_none_match=only_new(create_only))
-        applied = await self._transport.send(call)
+        applied = await self._put(call, operations.get_endpoint(project=where, name=name))
         if not wait:
             return applied
         generation = applied.metadata.generation
@@ -173,7 +173,7 @@ class AsyncEndpoints(AsyncResource):
     async def _rollout(self, project: str, name: str, generation: int) -> models.Rollout | None:
         """The newest rollout, if it is the one to generation or a later one."""
         try:
-            newest = await self._transport.send(operations.list_endpoint_rollouts(project=project, name=name, limit=1))
+            newest = await self._poll(operations.list_endpoint_rollouts(project=project, name=name, limit=1))
         except NotFoundError:  # a server of an earlier release keeps none
             return None
         return next((rollout for rollout in newest.items if rollout.generation >= generation), None)
@@ -182,7 +182,7 @@ class AsyncEndpoints(AsyncResource):
         """RolloutFailed when a version that the endpoint waits for was refused for good."""
         for variant in endpoint.spec.variants.values():
             model, _, version = variant.model_version.partition(":")
-            found = await self._transport.send(operations.get_model_version(project=project, model=model, version=version))
+            found = await self._poll(operations.get_model_version(project=project, model=model, version=version))
             verdict = _readiness.version_verdict(found)
             if isinstance(verdict, _readiness.Failed):
                 raise RolloutFailed(endpoint, verdict.reason, f"model version {variant.model_version} was refused: {verdict.message}")

@@ -24,7 +24,7 @@ class AsyncProjects(AsyncResource):
         create_only: PreconditionFailedError when a project of that name exists.
         """
         call = operations.put_project(project=name, body={"spec": spec}, if_none_match=only_new(create_only))
-        return await self._transport.send(call)
+        return await self._put(call, operations.get_project(project=name))
 
     async def update(self, name: str, change: Change) -> models.Project:
         """Change part of the spec, as `endpoints.update` does."""

@@ -33,6 +33,19 @@ class AsyncResource:
         """The project to speak of; ConfigurationError when none was named."""
         return _environment.required(project or self._default_project, _environment.PROJECT, "project", {})
 
+    async def _put(self, write: Call[T], read: Call[T]) -> T:
+        """Send a PUT. One that was to replace nothing, and was sent again, may meet what its first attempt made: that is its answer."""
+        try:
+            return await self._transport.send(write)
+        except PreconditionFailedError as refused:
+            if refused.attempts == 1:
+                raise
+            seen = await self._transport.answer(read)
+            wanted = msgspec.json.decode(msgspec.json.encode(write.body))
+            if msgspec.json.decode(seen.content)["spec"] != wanted["spec"]:
+                raise
+            return seen.value
+
     async def _update(self, read: Call[T], write: Callable[[object, str | None], Call[T]], change: Change) -> T:
         """Put change(spec) in the place of spec; start anew when somebody wrote in between.
 

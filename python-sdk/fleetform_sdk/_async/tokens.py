@@ -20,7 +20,7 @@ class AsyncTokens(AsyncResource):
         """
         where = self._project(project)
         call = operations.put_token(project=where, name=name, body={"spec": spec}, if_none_match=only_new(create_only))
-        return await self._transport.send(call)
+        return await self._put(call, operations.get_token(project=where, name=name))
 
     async def get(self, name: str, *, project: str | None = None) -> models.Token:
         """The token with its live credentials, without their secrets; NotFoundError when there is none."""

@@ -6,10 +6,9 @@ from typing import TypeVar, cast
 
 import anyio
 import httpx2
-import msgspec
 
 from fleetform_sdk import _answers
-from fleetform_sdk._call import Answer, Call
+from fleetform_sdk._call import Answer, Call, encoded
 from fleetform_sdk._errors import FleetformError, NotFoundError
 from fleetform_sdk._retry import Failure, delay_s
 
@@ -51,10 +50,13 @@ class AsyncTransport:
                 response = await self._attempt(call)
             except httpx2.TransportError as cause:
                 error, failure = _answers.no_answer(cause, self.base_url), Failure(None, _answers.was_sent(cause))
+            except httpx2.RequestError as cause:
+                raise _answers.unreadable(call, cause) from cause
             else:
                 if response.is_success:
                     return _answers.decode(call, response)
                 error = refused = _answers.refusal(response)
+                refused.attempts = attempt + 1
                 if attempt > 0 and call.method == "DELETE" and isinstance(refused, NotFoundError):
                     # The first attempt deleted it and its answer was lost.
                     return cast("Answer[T]", Answer(value=None, status_code=204, etag=None, content=b""))
@@ -67,9 +69,9 @@ class AsyncTransport:
 
     async def _attempt(self, call: Call[T]) -> httpx2.Response:
         headers = {**self.headers, **call.headers, "authorization": f"Bearer {self.token}"}
-        content = None
-        if call.body is not None:
-            content, headers["content-type"] = msgspec.json.encode(call.body), "application/json"
+        content = encoded(call)
+        if content is not None:
+            headers["content-type"] = "application/json"
         patience_s = self.timeout_s + float(call.query.get("timeout_s", 0))
         return await self.http.request(
             call.method,

@@ -18,7 +18,7 @@ class Tokens(Resource):
         """
         where = self._project(project)
         call = operations.put_token(project=where, name=name, body={"spec": spec}, if_none_match=only_new(create_only))
-        return self._transport.send(call)
+        return self._put(call, operations.get_token(project=where, name=name))
 
     def get(self, name: str, *, project: str | None = None) -> models.Token:
         """The token with its live credentials, without their secrets; NotFoundError when there is none."""
