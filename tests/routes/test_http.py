@@ -50,6 +50,18 @@ async def test_text_that_no_column_can_hold_is_refused(api: Api) -> None:
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/spec/labels/a")
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "pointer"),
+    [("GET", f"{PATH}/replicas/%00/log", "/replica_id"), ("DELETE", "/v1/projects/acme/tokens/app/credentials/a%00b", "/credential_id")],
+)
+async def test_an_id_that_no_column_can_hold_is_refused(api: Api, method: str, path: str, pointer: str) -> None:
+    await api.project()
+    await api.must_put("/projects/acme/endpoints/chat", endpoint_spec())
+    await api.must_put("/projects/acme/tokens/app", {"roles": ["inference.invoker"]})
+    refused = await api.call(method, path)
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, pointer)
+
+
 async def test_an_unknown_path_and_method_are_problems(api: Api) -> None:
     unknown = await api.get("/nothing/here")
     assert (unknown.status_code, unknown.json()["type"].rpartition("/")[2]) == (404, "not-found")

@@ -22,6 +22,8 @@ REGION_ADMIN: Final = "region-admin"
 Need = Role | str
 NAMES: Final = ("project", "name", "model", "version", "instance_type")
 """Path parameters that the rule for names holds for."""
+IDS: Final = ("replica_id", "credential_id")
+"""Those that the server chooses."""
 
 
 def route(
@@ -59,7 +61,7 @@ def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHand
 
 
 def check_path(parameters: Mapping[str, Any], *, everywhere: bool) -> None:
-    """InvalidSpec with every parameter that is not a name. everywhere: `*` is a project here."""
+    """InvalidSpec with every parameter that is no name where it must be one, or can be no id. everywhere: `*` is a project here."""
     errors = []
     for parameter, value in parameters.items():
         if parameter == "project" and value == ALL_PROJECTS and everywhere:
@@ -69,6 +71,8 @@ def check_path(parameters: Mapping[str, Any], *, everywhere: bool) -> None:
         bad = name_error(f"/{parameter}", value.replace("%2F", "/")) if parameter in NAMES else None
         if bad is not None:
             errors.append(bad)
+        if parameter in IDS and "\0" in value:  # which no column can be compared with
+            errors.append(FieldError(f"/{parameter}", "must not contain the character U+0000", "invalid_value"))
     if errors:
         raise InvalidSpec(tuple(errors))
 
