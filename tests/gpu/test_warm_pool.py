@@ -75,7 +75,7 @@ async def _sleep_and_wake(model: Path) -> None:
             assert woke < cold
 
         await bench.stop("r4", keep_warm=True)
-        await bench.pool.evict(["r1"])
+        bench.pool.evict(["r1"])
         await bench.until("the sleeping engine has ended", lambda: not bench.pool.ids, 60)
         assert bench.living() == []
         assert await bench.ledger.busy([bench.device.uuid]) is None, "its memory is back"

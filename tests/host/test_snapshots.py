@@ -225,11 +225,10 @@ def test_nothing_lies_there_longer_than_the_limit(still: IcyMachine) -> None:
     until("nothing lies there", lambda: still.sleeping() == () and still.on_disk() == [])
 
 
-def test_what_is_not_wanted_any_more_is_removed_before_the_server_is_told(icy: IcyMachine) -> None:
+def test_what_is_not_wanted_any_more_is_removed(icy: IcyMachine) -> None:
     icy.serves("r1")
     icy.freezes("r1")
-    icy.command_evict("r1", "unknown")
-    assert icy.sleeping() == ()
+    icy.evict("r1", "unknown")
     assert icy.on_disk() == []
     assert not (icy.settings.home / "host" / "replicas" / "r1.d").exists()
     assert "restore" not in phases(icy.serves("r2"))

@@ -99,7 +99,7 @@ class Commands:
             case ForgetReplica():
                 done = await self.replicas.forget(command)
             case EvictSleeping():
-                done = await self.replicas.evict(command)
+                done = self.replicas.evict(command)
             case _:
                 assert_never(command)
         accepted = done is not None

@@ -105,10 +105,10 @@ class Replicas:
         """True when one of these engines sleeps here."""
         return any(self.host.pool.holds(one) or self.host.snapshots.holds(one) for one in engine_ids)
 
-    async def evict(self, command: EvictSleeping) -> str:
+    def evict(self, command: EvictSleeping) -> str:
         """Begin to end engines that sleep; the answer says what was done."""
-        await self.host.pool.evict(command.engine_ids)
-        await self.host.snapshots.evict(command.engine_ids)
+        self.host.pool.evict(command.engine_ids)
+        self.host.snapshots.evict(command.engine_ids)
         return "those that sleep here are being ended"
 
     async def stop_all(self) -> None:

@@ -1,5 +1,6 @@
 """Forks for devices are tried: what a forked engine fails of before any has served costs its replica time, and nothing else."""
 
+import asyncio
 import contextlib
 import os
 import subprocess
@@ -276,6 +277,30 @@ def test_a_record_that_cannot_be_read_says_nothing(tmp_path: Path, content: byte
     path = tmp_path / "trust.json"
     path.write_bytes(content)
     assert Trust(path).refusal(domain_identity(this_process()), "r1") == ""
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("restarted", [False, True], ids=["", "also for the next worker"])
+async def test_what_a_dead_zygote_has_shown_is_not_believed_of_its_successor_nor_in_its_place(tmp_path: Path, restarted: bool) -> None:
+    path = tmp_path / "trust.json"
+    dead = domain_identity(this_process())
+    successor = domain_identity(this_process()._replace(start_ticks=this_process().start_ticks + 1))
+    trust = Trust(path)
+    await trust.set_doubt(successor, "it does not serve")
+    trust = Trust(path) if restarted else trust
+    await trust.set_served(dead)
+    assert trust.refusal(successor, "r1") == "it does not serve"
+    assert Trust(path).refusal(successor, "r1") == "it does not serve"
+
+
+@pytest.mark.anyio
+async def test_of_two_verdicts_at_once_neither_is_lost(tmp_path: Path) -> None:
+    path, zygote = tmp_path / "trust.json", domain_identity(this_process())
+    trust = Trust(path)
+    await asyncio.gather(trust.set_served(zygote), trust.set_doubt(zygote, "it does not serve"), trust.set_served(zygote))
+    for known in (trust, Trust(path)):
+        assert known.has_served(zygote)
+        assert known.refusal(zygote, "r1") == "it does not serve"
 
 
 def this_process() -> Identity:

@@ -22,7 +22,7 @@ async def end(layout: Layout, found: Sleeper) -> str | None:
         await asyncio.wait({gone}, timeout=GRACE_S)
     finally:
         gone.cancel()
-    doubt = ending.left_in_doubt(layout, found.engine_id, found.identity)
+    doubt = await asyncio.to_thread(ending.left_in_doubt, layout, found.engine_id, found.identity)
     if doubt is not None:
         return doubt
     step(Step.EVICT_GROUP_GONE)

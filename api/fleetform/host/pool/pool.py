@@ -46,6 +46,7 @@ class WarmPool:
         self._limit = timedelta(seconds=limit_s)
         self._sleepers: dict[str, Sleeper] = {}
         self._held: set[str] = set()
+        self._unwanted: set[str] = set()
         self._falling_mib: dict[str, int] = {}
         self._lock = asyncio.Lock()
         self._look_now = asyncio.Event()
@@ -172,7 +173,7 @@ class WarmPool:
     def claim(self, fingerprint: str) -> Sleeper | None:
         """The engine that was put to sleep last of those with exactly that fingerprint, held for the caller; None: there is none."""
         same = [s for s in self._free() if fingerprint and s.fingerprint == fingerprint]
-        found = [s for s in same if not s.ending and processes.alive(s.identity)]
+        found = [s for s in same if not (s.ending or s.engine_id in self._unwanted) and processes.alive(s.identity)]
         if not found:
             return None
         self._held.add(found[-1].engine_id)
@@ -210,13 +211,12 @@ class WarmPool:
 
     # out of the pool
 
-    async def evict(self, engine_ids: Iterable[str]) -> None:
-        """Begin to end these. One that a replica has claimed is that replica's."""
-        async with self._lock:
-            for engine_id in engine_ids:
-                found = self._sleepers.get(engine_id)
-                if found is not None and engine_id not in self._held:
-                    await self._mark_ending(found)
+    def evict(self, engine_ids: Iterable[str]) -> None:
+        """Begin to end these, and have nobody woken of them from now on. One that a replica has claimed is that replica's.
+
+        Waits for nothing: another one may be ended at the moment. What a worker that dies meanwhile knew of it the server says again.
+        """
+        self._unwanted.update(s.engine_id for s in self._free() if s.engine_id in engine_ids)
         self._look_now.set()
 
     async def end_all(self) -> None:
@@ -234,11 +234,11 @@ class WarmPool:
 
     async def _look_after(self) -> None:
         while True:
+            self._look_now.clear()
             try:
                 await self._look()
             except Exception:
                 log.exception("warm_pool_look_failed")
-            self._look_now.clear()
             await _first_of(self._look_now.wait, LOOK_S)
 
     async def _look(self) -> None:
@@ -254,7 +254,7 @@ class WarmPool:
 
     def _why_not(self, found: Sleeper, now: datetime) -> str:
         """Why it is not to sleep any longer, or nothing."""
-        if found.ending:
+        if found.ending or found.engine_id in self._unwanted:
             return "it is not wanted any more"
         if self._closed:
             return "this host stops"
@@ -286,6 +286,7 @@ class WarmPool:
             log.error("sleeping_engine_in_doubt", engine=found.engine_id, message=doubt)
             return False
         self._sleepers.pop(found.engine_id, None)
+        self._unwanted.discard(found.engine_id)
         self._show()
         log.info("sleeping_engine_ended", engine=found.engine_id, reason=why)
         return True

@@ -29,13 +29,14 @@ QUIET_S = 15.0
 POLL_S = 0.05
 DUMP_S = 300.0
 GONE_S = 10.0
-CONNECTED = "03"
+CONNECTED = b"03"
 
 
 async def need_mib(layout: Layout, record: ReplicaRecord) -> int:
     """MiB of the disk that an engine will take at most: what its processes have, and the weights that come from a device."""
     assert record.identity is not None
-    pids = _pids(record.identity, processes.group(record.identity, layout.work(record.engine_id)).ours)
+    group = await asyncio.to_thread(processes.group, record.identity, layout.work(record.engine_id))
+    pids = _pids(record.identity, group.ours)
     weights = record.start.track.manifest.size_bytes // image.MIB if record.devices else 0
     return (await asyncio.to_thread(memory.memory_mib, pids) or 0) + weights
 
@@ -77,14 +78,15 @@ async def _until_quiet(address: Unix) -> None:
 
 
 def _is_connected(path: str) -> bool:
-    lines = (line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:])
-    return any(fields[-1] == path and fields[5] == CONNECTED for fields in lines)
+    # Bytes: anybody's socket stands there, and a path need not be text.
+    lines = (line.split(maxsplit=7) for line in Path("/proc/net/unix").read_bytes().splitlines()[1:])
+    return any(fields[-1] == os.fsencode(path) and fields[5] == CONNECTED for fields in lines if len(fields) > 5)
 
 
 async def _dumped(
     layout: Layout, criu: Criu, machine: str, record: ReplicaRecord, identity: Identity, address: Unix, folder: Path, answer: str
 ) -> Frozen:
-    members = processes.group(identity, layout.work(record.engine_id)).ours
+    members = (await asyncio.to_thread(processes.group, identity, layout.work(record.engine_id))).ours
     pids = _pids(identity, members)
     used = await asyncio.to_thread(shared.used, pids)
     await asyncio.to_thread(image.begin, folder)

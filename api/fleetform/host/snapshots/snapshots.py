@@ -5,6 +5,7 @@ Between here and a replica it is *held*: a replica that put it here has not exit
 """
 
 import asyncio
+import contextlib
 import hashlib
 import shutil
 from collections.abc import Collection, Iterable
@@ -45,10 +46,12 @@ class Snapshots:
         self._limit = timedelta(seconds=limit_s)
         self._frozen: dict[str, Frozen] = {}
         self._held: set[str] = set()
+        self._unwanted: set[str] = set()
         self._cut: set[str] = set()
         self._making: set[str] = set()
         self._lock = asyncio.Lock()
         self._one_at_a_time = asyncio.Lock()
+        self._look_now = asyncio.Event()
         self._care: asyncio.Task[None] | None = None
 
     def adopt(self, held: Collection[str]) -> None:
@@ -116,7 +119,7 @@ class Snapshots:
                 await self._make_room(await freezing.need_mib(self._layout, record))
             self._making.add(engine_id)
             try:
-                frozen = await freezing.freeze(self._layout, self._criu, _digest(self._criu), record)
+                frozen = await freezing.freeze(self._layout, self._criu, await self._machine(), record)
             except Refused:
                 await asyncio.to_thread(image.abandon, self._layout.snapshot(engine_id))
                 raise
@@ -153,10 +156,11 @@ class Snapshots:
         One that another machine, kernel or program has put here is thrown away.
         """
         async with self._lock:
-            same = [frozen for frozen in self._free() if fingerprint and frozen.fingerprint == fingerprint]
+            wanted = (frozen for frozen in self._free() if frozen.engine_id not in self._unwanted)
+            same = [frozen for frozen in wanted if fingerprint and frozen.fingerprint == fingerprint]
             if not same or not isinstance(self._criu, Criu):
                 return None
-            machine = _digest(self._criu)
+            machine = await self._machine()
             for frozen in same:
                 if frozen.machine != machine:
                     await self._throw_away(frozen, "the machine is not what it was")
@@ -177,7 +181,7 @@ class Snapshots:
             del self._frozen[engine_id]
             self._held.discard(engine_id)
             self._show()
-            if not isinstance(self._criu, Criu) or frozen.machine != _digest(self._criu):
+            if not isinstance(self._criu, Criu) or frozen.machine != await self._machine():
                 raise Refused("the machine is not what it was")
             return self._criu, frozen
 
@@ -192,12 +196,13 @@ class Snapshots:
 
     # out of here
 
-    async def evict(self, engine_ids: Iterable[str]) -> None:
-        """Throw these away. One that a replica has claimed is that replica's."""
-        async with self._lock:
-            for frozen in self._free():
-                if frozen.engine_id in engine_ids:
-                    await self._throw_away(frozen, "it is not wanted any more")
+    def evict(self, engine_ids: Iterable[str]) -> None:
+        """Begin to throw these away, and have none of them taken from now on. One that a replica has claimed is that replica's.
+
+        Waits for nothing: what is large takes its time. What a worker that dies meanwhile knew of it the server says again.
+        """
+        self._unwanted.update(frozen.engine_id for frozen in self._free() if frozen.engine_id in engine_ids)
+        self._look_now.set()
 
     async def end_all(self) -> None:
         """Throw all away, and put no other here from now on."""
@@ -213,31 +218,42 @@ class Snapshots:
 
     async def _look_after(self) -> None:
         while True:
+            self._look_now.clear()
             try:
                 async with self._lock:
+                    machine = await self._machine()
                     for frozen in self._free():
-                        why = self._why_not(frozen)
+                        why = self._why_not(frozen, machine)
                         if why:
                             await self._throw_away(frozen, why)
             except Exception:
                 log.exception("snapshots_look_failed")
-            await asyncio.sleep(LOOK_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._look_now.wait()
 
-    def _why_not(self, frozen: Frozen) -> str:
+    def _why_not(self, frozen: Frozen, machine: str) -> str:
         """Why it is not to lie here any longer, or nothing."""
         if not isinstance(self._criu, Criu):
             return self._criu or "no snapshots are wanted here"
+        if frozen.engine_id in self._unwanted:
+            return "it is not wanted any more"
         if utc_now() - frozen.since >= self._limit:
             return f"nobody asked for it in {self._limit.total_seconds():.0f} s"
         if sum(other.disk_mib for other in self._frozen.values()) > self.budget_mib:
             return "there is less room now"
-        return "" if frozen.machine == _digest(self._criu) else "the machine is not what it was"
+        return "" if frozen.machine == machine else "the machine is not what it was"
+
+    async def _machine(self) -> str:
+        """The digest of what must be the same of the machine; nothing without CRIU. The kernel takes its time to tell of many cores."""
+        return await asyncio.to_thread(_digest, self._criu) if isinstance(self._criu, Criu) else ""
 
     async def _throw_away(self, frozen: Frozen, why: str) -> None:
         step(Step.DISCARD_BEFORE)
         await to_its_end(image.discard, self._layout.snapshot(frozen.engine_id))
         await to_its_end(ending.clean, self._layout, frozen.engine_id)
         self._frozen.pop(frozen.engine_id, None)
+        self._unwanted.discard(frozen.engine_id)
         step(Step.DISCARDED)
         self._show()
         log.info("snapshot_removed", engine=frozen.engine_id, reason=why)

@@ -4,6 +4,7 @@ What a driver has left in the zygote shows only when a fork uses a device. What 
 imported anew, perhaps other software, and is tried anew.
 """
 
+import asyncio
 from pathlib import Path
 
 import msgspec
@@ -29,6 +30,7 @@ class Trust:
         self.path = path
         self.tried = ""
         self._known = _read(path)
+        self._learning = asyncio.Lock()
 
     def refusal(self, zygote: ProcessIdentity, replica_id: str) -> str:
         """Why that replica's engine is not to be forked for a device now, or nothing; then it may be the one that is tried."""
@@ -53,19 +55,27 @@ class Trust:
 
     async def set_served(self, zygote: ProcessIdentity) -> None:
         """A fork of that zygote serves on a device; on disk when this returns. OSError."""
-        await self._set(msgspec.structs.replace(self._of(zygote), served=True))
+        await self._learn(zygote, served=True)
 
     async def set_doubt(self, zygote: ProcessIdentity, why: str) -> None:
         """Fork nothing of that zygote for devices any more; on disk when this returns. OSError."""
-        await self._set(msgspec.structs.replace(self._of(zygote), doubt=why))
+        await self._learn(zygote, doubt=why)
 
     def _of(self, zygote: ProcessIdentity) -> Known:
         return self._known if self._known is not None and self._known.zygote == zygote else Known(zygote=zygote)
 
-    async def _set(self, known: Known) -> None:
-        if known != self._known:
+    async def _learn(self, zygote: ProcessIdentity, **shown: bool | str) -> None:
+        """One verdict after the other. That of a zygote which has a successor is late: nothing is forked from it any more."""
+        async with self._learning:
+            known = msgspec.structs.replace(self._of(zygote), **shown)
+            if known == self._known or (self._known is not None and _is_older(zygote, self._known.zygote)):
+                return
             await to_its_end(records.write, self.path, msgspec.json.encode(known))
             self._known = known
+
+
+def _is_older(one: ProcessIdentity, other: ProcessIdentity) -> bool:
+    return (one.boot_id, one.pid_namespace) == (other.boot_id, other.pid_namespace) and one.start_ticks < other.start_ticks
 
 
 def _read(path: Path) -> Known | None:
