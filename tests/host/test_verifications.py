@@ -87,6 +87,37 @@ async def test_a_source_that_is_away_is_tried_again(board: Board, monkeypatch: p
     assert cache.calls == 3
 
 
+@pytest.mark.parametrize("asked_again", [False, True], ids=["", "later when it is asked for meanwhile"])
+async def test_one_whose_source_stays_away_is_dropped(asked_again: bool, board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The version may have been deleted, which no server tells. One that still wants it finds it gone, and asks again."""
+    monkeypatch.setattr(verifications, "RETRY_FIRST_S", 0.001)
+    cache = Cache(*[SourceAway("the bucket does not answer")] * 100)
+    made = Verifications(board, cache)  # type: ignore[arg-type]  # only verify is used here
+    verify = cache.verify
+
+    async def verify_at(command: VerifyArtifact, on_progress: Callable[[str, int, int], None]) -> Manifest:
+        """A third of the time passes with each try."""
+        monkeypatch.setattr(verifications, "_now", lambda: cache.calls * verifications.WANTED_S / 3)
+        if asked_again and cache.calls == 1:
+            assert made.start(command) == "the verification runs already"
+        return await verify(command, on_progress)
+
+    monkeypatch.setattr(cache, "verify", verify_at)
+    monkeypatch.setattr(verifications, "_now", lambda: 0.0)
+    made.start(COMMAND)
+    seen = board.report(0).seq
+    async with asyncio.timeout(5):
+        await asyncio.wait(made.tasks.values())
+    report = board.report(seen)
+    assert report.full, "a reader that knows it is told that it is gone"
+    assert report.artifacts == ()
+    assert not made.knows("v1")
+    assert cache.calls == (4 if asked_again else 3)
+    cache.outcomes = [a_manifest("d9")]
+    assert made.start(COMMAND) == "the verification has begun"
+    assert (await outcome_of(board)).state is ArtifactState.VERIFIED
+
+
 async def test_progress_is_shown(board: Board) -> None:
     shown: list[tuple[int, int]] = []
     put = board.put_artifact

@@ -65,6 +65,11 @@ class Board:
         for uid in done[: max(0, len(self.artifacts) - ARTIFACTS_KEPT)]:
             del self.artifacts[uid]
 
+    def drop_artifact(self, version_uid: str) -> None:
+        """Show a verification no longer. Reports name no artifact that is gone: every reader is told everything anew."""
+        if self.artifacts.pop(version_uid, None) is not None:
+            self.first = self._next()
+
     def put_capacity(self, capacity: HostCapacity) -> None:
         """Show another capacity: a device fell ill, or came back."""
         self.capacity = capacity

@@ -1,6 +1,11 @@
-"""Verifying artifacts: read once, shown on the board, tried again while their source is away."""
+"""Verifying artifacts: read once, shown on the board, tried again while their source is away.
+
+A server asks once, and does not say that a version has been deleted. So one whose source has been away for a long time is dropped: a server
+that still wants it finds nothing of it in the next report, and asks again.
+"""
 
 import asyncio
+import time
 
 import msgspec
 import structlog
@@ -14,6 +19,9 @@ from fleetform.host.parts import Artifacts
 
 RETRY_FIRST_S = 2.0
 RETRY_MAX_S = 60.0
+WANTED_S = 3600.0
+"""For how long it is tried again after a server has asked for it."""
+_now = time.monotonic
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +33,7 @@ class Verifications:
         self.board = board
         self.artifacts = artifacts
         self.tasks: dict[str, asyncio.Task[None]] = {}
+        self._asked_at: dict[str, float] = {}
 
     def knows(self, version_uid: str) -> bool:
         """True when its verification runs, or its outcome is still shown."""
@@ -32,12 +41,13 @@ class Verifications:
 
     def start(self, command: VerifyArtifact) -> str:
         """Begin, unless it runs already; the answer says which. A finished verification is made anew."""
+        self._asked_at[command.version_uid] = _now()
         if command.version_uid in self.tasks:
             return "the verification runs already"
         self._show(command, ArtifactState.VERIFYING)
         task = asyncio.create_task(self._verify(command), name=f"verify {command.version_uid}")
         self.tasks[command.version_uid] = task
-        task.add_done_callback(lambda _: self.tasks.pop(command.version_uid, None))
+        task.add_done_callback(lambda _: self._ended(command.version_uid))
         return "the verification has begun"
 
     async def stop(self) -> None:
@@ -68,8 +78,16 @@ class Verifications:
                 self.board.put_artifact(report)
                 log.info("artifact_verified", version=command.version_uid, digest=manifest.digest)
                 return
+            if _now() - self._asked_at[command.version_uid] >= WANTED_S:
+                self.board.drop_artifact(command.version_uid)
+                log.info("verification_dropped", version=command.version_uid)
+                return
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, RETRY_MAX_S)
+
+    def _ended(self, version_uid: str) -> None:
+        self.tasks.pop(version_uid, None)
+        self._asked_at.pop(version_uid, None)
 
     def _progress(self, command: VerifyArtifact, done: int, total: int) -> None:
         shown = self.board.artifacts[command.version_uid]
