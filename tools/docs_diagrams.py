@@ -84,7 +84,7 @@ SCALING_WORDS = {
     ScalingReason.SCHEDULE: "a bound of a schedule in force",
     ScalingReason.HELD: "fewer are asked for, and more were a moment ago",
     ScalingReason.STEP_LIMIT: "on the way: no faster than the limit of a step",
-    ScalingReason.NO_DATA: "no gateway tells the load, so that the count stays",
+    ScalingReason.NO_DATA: "no gateway tells the load, so that the count stays; or one of several does not, so that it only goes up",
     ScalingReason.ROLLOUT: "a rollout moves, so that nothing is taken away",
 }
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fleetform.domain.protocol import PROTOCOL_VERSION, CommandRequest, HostReplicaState
+from fleetform.domain.protocol import PROTOCOL_VERSION, CommandRequest, ForgetReplica, HostReplicaState
 from fleetform.domain.replica import FailureReason
+from fleetform.drivers import fake, pretended
 from fleetform.drivers.fake import FakeDriver
 from fleetform.drivers.pretended import Fault, Script
 from fleetform.errors import HostUnreachable
@@ -113,3 +114,18 @@ async def test_who_is_killed_while_the_journal_is_shortened_loses_nothing_of_it(
     second = FakeDriver(tmp_path, HOSTS)
     assert set(second.running()) == {"r1"}
     await second.close()
+
+
+async def test_a_host_that_runs_for_long_remembers_the_newest_of_the_past(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (fake, pretended):
+        monkeypatch.setattr(module, "KEPT", 10)
+    driver = FakeDriver(hosts=HOSTS)
+    for number in range(20):
+        await driver.command("host-1", a_start(f"r{number}"))
+        forget = ForgetReplica(replica_id=f"r{number}")
+        await driver.command("host-1", CommandRequest(protocol_version=1, epoch=1, command_id=f"forget-{number}", command=forget))
+    assert len(driver.commands) == 10
+    report = await driver.observe("host-1", 1, 0.0)
+    assert report.removed == tuple(f"r{number}" for number in range(10, 20))
+    again = CommandRequest(protocol_version=1, epoch=1, command_id="forget-19", command=ForgetReplica(replica_id="r19"))
+    assert (await driver.command("host-1", again)).repeated

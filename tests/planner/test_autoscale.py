@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetform.domain.scaling import LoadSample, ScalingDecision, ScalingReason
-from fleetform.planner.autoscale import Memory, Supply, desired_replicas, differs
+from fleetform.planner.autoscale import Memory, Supply, Unheard, desired_replicas, differs
 from fleetform.planner.demand import Policy, edges, load_within, room_for
 from tests.builders import NOON
 
@@ -25,11 +25,12 @@ class Endpoint:
         self.memory: Memory | None = None
         self.now = NOON
         self.recorded: ScalingDecision | None = None
+        self.unheard = Unheard()
 
     def hear(self, load: LoadSample | None, held: int = 0, after_s: float = 2) -> ScalingDecision:
         """One decision after some seconds, recorded when it differs."""
         self.now += timedelta(seconds=after_s)
-        decision, self.memory = desired_replicas(self.policy, load, self.supply, self.memory, self.now, held)
+        decision, self.memory = desired_replicas(self.policy, load, self.supply, self.memory, self.now, held, self.unheard)
         if differs(self.recorded, decision):
             self.recorded = decision
             self.supply = msgspec.structs.replace(self.supply, count=decision.replicas)
@@ -392,3 +393,34 @@ def test_within_a_tenth_of_what_runs_nothing_ever_changes(count: int, shares: li
     endpoint = Endpoint(count=count)
     for share in shares:
         assert endpoint.under(load_within(share * count * 8)).replicas == count
+
+
+def test_while_one_of_several_gateways_is_silent_the_count_only_goes_up() -> None:
+    """Its requests may go on, and those that it loses come to the others."""
+    endpoint = Endpoint(count=3)
+    endpoint.keep(400, 16.0)
+    endpoint.unheard = Unheard(silent=("host-2",))
+    silent = endpoint.keep(600, 1.0)
+    assert (silent.replicas, silent.reason) == (3, R.NO_DATA)
+    assert silent.message == "gateway host-2 has not told for 10 s how much is under way there, so the count is not lowered"
+    risen = endpoint.under(36.0)
+    assert (risen.replicas, risen.reason) == (6, R.CONCURRENCY)
+
+
+def test_a_gateway_that_is_lost_is_not_waited_for_and_the_hold_begins_then() -> None:
+    endpoint = Endpoint(count=3)
+    endpoint.keep(400, 16.0)
+    endpoint.unheard = Unheard(silent=("host-2",))
+    endpoint.keep(900, 1.0)
+    endpoint.unheard = Unheard(left_out=("host-2",))
+    held = endpoint.keep(296, 1.0)
+    assert (held.replicas, held.reason) == (3, R.HELD)
+    assert held.message.endswith("; gateway host-2 has been silent for so long that nothing there is counted")
+    assert endpoint.keep(6, 1.0).replicas == 1
+
+
+def test_what_was_told_later_than_now_says_nothing() -> None:
+    """A clock was set back since."""
+    endpoint = Endpoint(count=2)
+    decision = endpoint.hear(endpoint.load(60.0, at=NOON + timedelta(hours=1)))
+    assert (decision.replicas, decision.reason) == (2, R.NO_DATA)

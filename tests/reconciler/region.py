@@ -34,9 +34,9 @@ DEADLINE_S = 20.0
 class Region:
     """One project `acme` with a quota, on hosts that obey. now: moved by `pass_time`."""
 
-    def __init__(self, home: Path, url: str, hosts: tuple[HostCapacity, ...] = (a_host(gpus=4),)) -> None:
+    def __init__(self, home: Path, url: str, hosts: tuple[HostCapacity, ...] = (a_host(gpus=4),), gateways: int = 1) -> None:
         self.now = NOON
-        self.driver = FakeDriver(hosts=hosts)
+        self.driver = FakeDriver(hosts=hosts, gateways=gateways)
         self.settings = fleetform_settings.load({"FLEETFORM_HOME": str(home), "FLEETFORM_DATABASE_URL": url})
         self.key = credentials.load_or_create(self.settings.signing_key)
         self.reconciler = self.a_reconciler()
@@ -158,9 +158,9 @@ class Region:
 
 
 @contextlib.asynccontextmanager
-async def a_region(home: Path, url: str, hosts: tuple[HostCapacity, ...] = (a_host(gpus=4),)) -> AsyncIterator[Region]:
+async def a_region(home: Path, url: str, hosts: tuple[HostCapacity, ...] = (a_host(gpus=4),), gateways: int = 1) -> AsyncIterator[Region]:
     """A region with its declarations made and nothing running; everything ends with it."""
-    region = Region(home, url, hosts)
+    region = Region(home, url, hosts, gateways)
     try:
         await region.declare()
         yield region

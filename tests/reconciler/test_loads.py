@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from fleetform.domain.load import EndpointLoad, EngineLoad, GatewayLoad, HostLoad, ReplicaLoad
+from fleetform.planner.autoscale import Unheard
 from fleetform.reconciler.loads import Loads
 from tests.builders import NOON
 
@@ -64,6 +65,7 @@ def test_a_host_whose_clock_is_set_is_as_fresh_as_before(jump: timedelta) -> Non
 def test_what_a_gateway_leaves_out_rests_since_it_was_last_seen() -> None:
     loads = Loads()
     loads.take(told(stable=1.0, idle_s=0.0), NOON)
+    assert loads.sample(KEY, (), NOON) is not None
     loads.take(told(at=WEDNESDAY + timedelta(seconds=90)), NOON + timedelta(seconds=90))
     found = loads.sample(KEY, (), NOON + timedelta(seconds=100))
     assert found is not None
@@ -81,14 +83,62 @@ def test_of_what_was_never_seen_only_a_minute_of_rest_is_known() -> None:
     assert (first.idle_s, later.idle_s) == (60.0, 90.0)
 
 
-def test_a_gateway_that_is_silent_makes_all_of_it_old() -> None:
+def test_what_the_gateways_that_are_heard_tell_is_counted_and_who_is_missing_is_said() -> None:
     loads = Loads()
     loads.take(told("host-1", stable=1.0), NOON)
-    loads.take(told("host-2", stable=1.0), NOON)
-    loads.take(told("host-2", at=WEDNESDAY + timedelta(seconds=20), stable=1.0), NOON + timedelta(seconds=20))
-    found = loads.sample(KEY, (), NOON + timedelta(seconds=20))
+    loads.take(told("host-2", stable=2.0), NOON)
+    later = NOON + timedelta(seconds=20)
+    loads.take(told("host-2", at=WEDNESDAY + timedelta(seconds=20), stable=4.0), later)
+    found = loads.sample(KEY, (), later)
     assert found is not None
-    assert found.at == NOON
+    assert (found.at, found.stable) == (later, 4.0)
+    assert loads.unheard(later) == Unheard(silent=("host-1",))
+    assert loads.unheard(later + timedelta(seconds=60)) == Unheard(), "nobody is heard: that is another thing"
+    oldest = loads.sample(KEY, (), later + timedelta(seconds=60))
+    assert oldest is not None
+    assert (oldest.at, oldest.stable) == (NOON, 5.0)
+
+
+def test_a_gateway_that_is_lost_is_not_counted_until_it_tells_again() -> None:
+    loads = Loads()
+    loads.take(told("host-1", stable=1.0), NOON)
+    loads.take(told("host-2", stable=2.0), NOON)
+    loads.leave_out({"host-1", "host-3"})
+    assert (loads.in_flight("r1"), loads.unheard(NOON)) == (2, Unheard(left_out=("host-1",)))
+    found = loads.sample(KEY, (), NOON)
+    assert found is not None
+    assert found.stable == 2.0
+    loads.take(told("host-1", at=WEDNESDAY + timedelta(seconds=2), stable=1.0), NOON)
+    assert (loads.in_flight("r1"), loads.unheard(NOON)) == (4, Unheard())
+
+
+def test_a_clock_that_is_set_back_makes_no_silence_fresh_and_no_rest_shorter() -> None:
+    loads = Loads()
+    loads.take(told("host-1", stable=1.0, idle_s=0.0), NOON)
+    assert loads.sample(KEY, (), NOON) is not None
+    earlier = NOON - timedelta(hours=1)
+    assert loads.unheard(earlier) == Unheard()
+    loads.take(told("host-2", at=WEDNESDAY + timedelta(seconds=2)), earlier)
+    assert loads.unheard(earlier) == Unheard(silent=("host-1",))
+    found = loads.sample(KEY, (), earlier + timedelta(seconds=4))
+    assert found is not None
+    later = loads.sample(KEY, (), earlier + timedelta(seconds=64))
+    assert later is not None
+    assert later.idle_s - found.idle_s == 60.0
+
+
+def test_what_nobody_asks_for_is_not_remembered() -> None:
+    """Gateways tell of every endpoint, also of those that are gone."""
+    loads = Loads()
+    for number in range(50):
+        gone = EndpointLoad(key=f"acme/gone-{number}", stable=0.0, burst=0.0, idle_s=3.0)
+        loads.take(
+            HostLoad(host="host-1", gateway=GatewayLoad(at=WEDNESDAY + timedelta(seconds=number), since=WEDNESDAY, endpoints=(gone,))), NOON
+        )
+    assert loads.sample(KEY, (), NOON) is not None
+    assert loads.remembered == 1
+    loads.forget(KEY)
+    assert loads.remembered == 0
 
 
 def test_engines_tell_tokens_where_they_do() -> None:

@@ -83,3 +83,29 @@ async def test_the_next_server_knows_that_a_host_is_lost(store: str, tmp_path: P
         await region.quiet()
         assert len(await database.rows("SELECT * FROM replica")) == born
         assert len(on(region, "host-1")) == 2
+
+
+async def test_a_gateway_that_never_comes_back_holds_up_no_rollout_for_ever(store: str, tmp_path: Path) -> None:
+    hosts = (a_host("host-1"), a_host("host-2", cpu_millis=100))
+    async with a_region(tmp_path, store, hosts=hosts, gateways=2) as region:
+        region.start()
+        await region.register("v1")
+        await region.apply()
+        await region.settled()
+        region.driver.script = Script(lost=("host-2",))
+        await region.register("v2")
+        await region.apply(weights={"v2": 100})
+        term = region.reconciler.term
+        assert term is not None
+
+        async def silent() -> bool:
+            return not term.sight.is_reachable("host-2") and len(region.driver.running()) == 2
+
+        await region.until("the silence is noticed, and the new version serves", silent)
+        await region.quiet()
+        assert region.weights() == {"v1": 100}, "it may be cut off from here alone, and would not know the new replica"
+        region.pass_time(900)
+        await term.scaler.look()
+        found = await region.settled()
+        assert found.status.ready
+        assert region.weights() == {"v2": 100}

@@ -73,6 +73,33 @@ async def test_a_route_is_acknowledged_once_every_proxy_has_it() -> None:
     assert told.acked
 
 
+async def test_a_gateway_that_is_lost_holds_nobody_up() -> None:
+    desk = Desk(FakeDriver(hosts=(a_host(HOST), a_host("host-2")), gateways=2))
+    await desk.begin()
+    desk.publisher.add_gateway("host-2")
+    desk.publisher.put(a_route())
+    await desk.serve({"acme/chat"})
+    await desk.hear()
+
+    def is_acked() -> bool:
+        told = desk.publisher.published("acme/chat", "acme", "chat")
+        return told is not None and told.acked
+
+    assert not is_acked()
+    assert desk.publisher.leave_out({"host-2", "host-3"}) == {"acme/chat"}
+    assert is_acked()
+    assert desk.publisher.leave_out({"host-2"}) == set()
+    desk.publisher.leave_out({HOST, "host-2"})
+    assert not is_acked(), "nothing is known of any gateway"
+    desk.publisher.leave_out(())
+    assert not is_acked(), "it is back, and has still to be told"
+    await desk.publisher.tell("host-2")
+    report = (await desk.driver.observe("host-2", 0, 0.0)).gateway
+    assert report is not None
+    desk.publisher.heard("host-2", report)
+    assert is_acked()
+
+
 async def test_a_removed_route_is_gone_once_every_proxy_says_so() -> None:
     desk = Desk(FakeDriver(hosts=(a_host(HOST),)))
     await desk.begin()

@@ -1,17 +1,21 @@
 """The count of replicas over the real loop and database: it follows the load, rests, wakes, and costs nothing while nothing changes."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fleetform.domain.endpoint import Endpoint
+from fleetform.domain.load import GatewayLoad, HostLoad
 from fleetform.domain.scaling import ScalingReason
+from fleetform.drivers.pretended import Script
 from fleetform.planner.autoscale import desired_replicas
 from fleetform.planner.demand import Policy
 from fleetform.reconciler import scaling
 from fleetform.store import database, endpoints, events
 from fleetform.store.writing import ANY
+from tests.builders import a_host
 from tests.reconciler.region import Region, a_region
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
@@ -147,6 +151,35 @@ async def test_without_data_the_count_stays_and_that_is_said_once(store: str, tm
         found = await counted(region, 3)
         assert found.status.scaling is not None
         assert found.status.scaling.reason is ScalingReason.NO_DATA
+
+
+async def test_a_gateway_whose_host_never_comes_back_is_not_waited_for(store: str, tmp_path: Path) -> None:
+    hosts = (a_host("host-1"), a_host("host-2", cpu_millis=100))
+    async with a_region(tmp_path, store, hosts=hosts) as region:
+        await served(region)
+        other = GatewayLoad(at=region.now, since=region.now - timedelta(hours=1))
+        region.driver.measured["host-2"] = HostLoad(host="host-2", gateway=other)
+        await region.measure(16.0)
+        await counted(region, 3)
+        region.driver.script = Script(lost=("host-2",))
+        term = region.reconciler.term
+        assert term is not None
+
+        async def silent() -> bool:
+            return not term.sight.is_reachable("host-2")
+
+        await region.until("the silence is noticed", silent)
+        for _ in range(40):
+            await region.measure(1.0, after_s=22)
+        await region.quiet()
+        found = await counted(region, 3)
+        assert found.status.scaling is not None
+        assert (found.status.scaling.reason, "gateway host-2" in found.status.scaling.message) == (ScalingReason.NO_DATA, True)
+        for _ in range(16):
+            await region.measure(1.0, after_s=22)
+        found = await counted(region, 1)
+        assert found.status.scaling is not None
+        assert found.status.scaling.message.endswith("; gateway host-2 has been silent for so long that nothing there is counted")
 
 
 async def test_changed_bounds_hold_at_once(store: str, tmp_path: Path) -> None:

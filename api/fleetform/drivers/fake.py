@@ -30,7 +30,7 @@ from fleetform.domain.protocol import (
 )
 from fleetform.domain.replica import FailureReason, Member
 from fleetform.drivers.base import Grant, Members, Refused
-from fleetform.drivers.pretended import Entry, Fault, Journal, Machine, Script, default_hosts, exited, next_step, verdict
+from fleetform.drivers.pretended import KEPT, Entry, Fault, Journal, Machine, Script, default_hosts, exited, next_step, verdict
 from fleetform.drivers.sleepers import WOKEN
 from fleetform.errors import HostUnreachable, NotLeader
 from fleetform.gateway import snapshot as snapshots
@@ -40,12 +40,15 @@ S = HostReplicaState
 
 
 class FakeDriver:
-    """The driver protocol over pretended hosts; the first of them is the gateway.
+    """The driver protocol over pretended hosts; the first of them are gateways.
 
-    steps: whether observe lets engines go on by itself, else `tick` does. measured: host → its load. compared: endpoint key → its windows.
+    gateways: how many. steps: whether observe lets engines go on by itself, else `tick` does. commands: the last of them.
+    measured: host → its load. compared: endpoint key → its windows.
     """
 
-    def __init__(self, home: Path | None = None, hosts: tuple[HostCapacity, ...] | None = None, *, steps: bool = True) -> None:
+    def __init__(
+        self, home: Path | None = None, hosts: tuple[HostCapacity, ...] | None = None, *, steps: bool = True, gateways: int = 1
+    ) -> None:
         found = default_hosts() if hosts is None else hosts
         self._script = Script()
         self.steps = steps
@@ -54,7 +57,7 @@ class FakeDriver:
         self.compared: dict[str, Windows] = {}
         self._home = home
         self._script_changed_at = 0.0
-        self._hosts = {capacity.host: Machine(capacity, is_gateway=index == 0) for index, capacity in enumerate(found)}
+        self._hosts = {capacity.host: Machine(capacity, is_gateway=index < gateways) for index, capacity in enumerate(found)}
         self._journal = None if home is None else Journal(home / "fake.jsonl")
         if self._journal is not None:
             for entry in self._journal.entries():
@@ -109,8 +112,10 @@ class FakeDriver:
         if known is not None and not _is_lost(found, request):
             return msgspec.structs.replace(known, repeated=True)
         self.commands.append(request)
+        del self.commands[:-KEPT]
         result = self._obey(found, request)
         found.results[request.command_id] = result
+        found.shorten()
         return result
 
     async def publish(self, host: str, update: SnapshotUpdate) -> PublishResult:
@@ -229,7 +234,7 @@ class FakeDriver:
             case StopReplica():
                 entry = found.entries.get(command.replica_id)
                 if entry is None:
-                    found.never.add(command.replica_id)
+                    found.never[command.replica_id] = None
                     return CommandResult(command_id=request.command_id, accepted=True, unknown=True)
                 if entry.replica is not None and entry.replica.state is not S.EXITED:
                     keeps = command.keep_warm and entry.replica.state is S.SERVING

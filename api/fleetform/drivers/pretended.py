@@ -7,6 +7,7 @@ import itertools
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -32,6 +33,8 @@ from fleetform.gateway.snapshot import RoutingSnapshot
 
 S = HostReplicaState
 BUSY = frozenset({S.FETCHING, S.STARTING, S.STOPPING})
+KEPT = 10_000
+"""So many commands, and replicas that are gone, a pretended host remembers. A host that is listed anew is told all that there is."""
 
 
 class Fault(StrEnum):
@@ -169,7 +172,7 @@ class Machine:
         self.epoch = 0
         self.entries: dict[str, Entry] = {}
         self.forgotten: dict[str, int] = {}
-        self.never: set[str] = set()
+        self.never: dict[str, None] = {}
         self.sleepers = Sleepers()
         self.busy: set[str] = set()
         self.artifacts: dict[str, ArtifactReport] = {}
@@ -207,6 +210,13 @@ class Machine:
         self.entries[entry.replica_id] = msgspec.structs.replace(entry, replica=replica, keep_warm=entry.keep_warm and not falls_asleep)
         if replica.state in BUSY:
             self.busy.add(entry.replica_id)
+
+    def shorten(self) -> None:
+        """Keep no more than KEPT of what only tells of the past, the newest."""
+        pasts: tuple[dict[str, Any], ...] = (self.forgotten, self.never, self.results)
+        for past in pasts:
+            for oldest in list(itertools.islice(past, max(0, len(past) - KEPT))):
+                del past[oldest]
 
     def report(self, since: int) -> HostReport:
         newer = itertools.takewhile(lambda e: e.replica is not None and e.replica.seq > since, reversed(self.entries.values()))

@@ -6,7 +6,8 @@
     up      at once, in 15 s by at most the larger of ×2 and +4; from 0 as soon as a request is held
     down    to the most that was asked for in the last H = max(300 s, 5 × p95 of a start), in 15 s by at most half,
             never while a rollout moves; to 0 only after idle_s without a request
-    hold    nothing was heard for 10 s, or a gateway counts anew since less than 60 s
+    hold    nothing was heard for 10 s, or a gateway counts anew since less than 60 s; while one gateway of several is silent it
+            only goes up, by what the others tell
     bounds  min_replicas and max_replicas, or those of the schedules in force
 
 Counts are absolute, so that replicas on their way are counted as what they will be. benchmarks/f8.py measures the rule on recorded
@@ -41,6 +42,19 @@ class Supply(Record, frozen=True, kw_only=True):
     rolling: bool = False
 
 
+class Unheard(Record, frozen=True, kw_only=True):
+    """Gateways that the sample lacks. silent: not heard for FRESH_S, while others were; what is under way there is not known.
+
+    left_out: silent for so long that nothing is under way there any more that counts.
+    """
+
+    silent: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+ALL_HEARD = Unheard()
+
+
 class Mark(Record, frozen=True, kw_only=True):
     at: datetime
     count: int
@@ -60,7 +74,13 @@ class Memory(Record, frozen=True, kw_only=True):
 
 
 def desired_replicas(
-    policy: Policy, load: LoadSample | None, supply: Supply, memory: Memory | None, now: datetime, held: int = 0
+    policy: Policy,
+    load: LoadSample | None,
+    supply: Supply,
+    memory: Memory | None,
+    now: datetime,
+    held: int = 0,
+    unheard: Unheard = ALL_HEARD,
 ) -> tuple[ScalingDecision, Memory]:
     """The count that is wanted now and why, and what the next decision must remember.
 
@@ -77,15 +97,16 @@ def desired_replicas(
     else:
         found = _asked(policy, load, supply, now)
     if blind is None:
-        memory = _remembered(memory, found.count, policy, now)
-        found = _limited(_bounded(found, policy), policy, supply, memory, now)
+        # What runs may be needed as long as somebody is silent, so that the hold begins when that is over.
+        memory = _remembered(memory, max(found.count, supply.count) if unheard.silent else found.count, policy, now)
+        found = _limited(_not_lowered(_bounded(found, policy), supply, unheard), policy, supply, memory, now)
     found = _bounded(found, policy)
     more_above, fewer_below = edges(policy, found.count)
     decision = ScalingDecision(
         replicas=found.count,
         at=now,
         reason=found.reason,
-        message=found.message,
+        message=found.message + _without(unheard),
         before=supply.count,
         load=load,
         more_above=more_above,
@@ -132,13 +153,34 @@ def _remembered(memory: Memory, count: int, policy: Policy, now: datetime) -> Me
 
 def _blind(load: LoadSample | None, supply: Supply, now: datetime) -> Asked | None:
     """What runs, where not enough is known to change it; None when enough is."""
-    if load is None or now - load.at > timedelta(seconds=FRESH_S):
+    if load is None or not is_fresh(load.at, now):
         message = f"no gateway has told for {FRESH_S:.0f} s how much is under way, so the count stays"
         return Asked(count=supply.count, reason=R.NO_DATA, message=message)
     if now - load.since < timedelta(seconds=WINDOW_S):
         message = f"a gateway counts anew since less than {WINDOW_S:.0f} s, so the count stays"
         return Asked(count=supply.count, reason=R.HELD, message=message)
     return None
+
+
+def is_fresh(at: datetime, now: datetime) -> bool:
+    """True for what was told in the last FRESH_S. Of what was told later than now, by a clock that was set back since, nothing is known."""
+    return timedelta() <= now - at <= timedelta(seconds=FRESH_S)
+
+
+def _not_lowered(asked: Asked, supply: Supply, unheard: Unheard) -> Asked:
+    """What is asked for, where it is more than runs or everybody was heard."""
+    if not unheard.silent or asked.count > supply.count:
+        return asked
+    message = f"{_names(unheard.silent)} not told for {FRESH_S:.0f} s how much is under way there, so the count is not lowered"
+    return Asked(count=supply.count, reason=R.NO_DATA, message=message)
+
+
+def _without(unheard: Unheard) -> str:
+    return f"; {_names(unheard.left_out)} been silent for so long that nothing there is counted" if unheard.left_out else ""
+
+
+def _names(gateways: tuple[str, ...]) -> str:
+    return f"gateway {gateways[0]} has" if len(gateways) == 1 else f"gateways {', '.join(gateways)} have"
 
 
 def _woken(policy: Policy, load: LoadSample | None, held: int, blind: Asked | None) -> Asked:

@@ -4,13 +4,13 @@ Hosts tell the time by their own clocks. Here a measurement is as old as the ans
 or a sampler that stands still behind an answering host, is not taken for news.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from fleetform.domain.load import EndpointLoad, EngineLoad, GatewayLoad, HostLoad, ReplicaLoad
 from fleetform.domain.scaling import LoadSample
-from fleetform.planner.autoscale import FRESH_S
+from fleetform.planner.autoscale import Unheard, is_fresh
 
 ABSENT_S = 60.0
 """A gateway leaves out what has had nothing under way for so long."""
@@ -40,12 +40,17 @@ class _Engine(NamedTuple):
 
 
 class Loads:
-    """The last answers of all hosts."""
+    """The last answers of all hosts.
+
+    _active_at: endpoints of which a sample was taken, and when they were last asked for something. _left_out: gateways that have been
+    silent for so long that they are counted no more.
+    """
 
     def __init__(self) -> None:
         self._gateways: dict[str, _Gateway] = {}
         self._engines: dict[str, dict[str, _Engine]] = {}
         self._active_at: dict[str, datetime] = {}
+        self._left_out: set[str] = set()
 
     def take(self, load: HostLoad, now: datetime) -> None:
         """Take in what a host answered now."""
@@ -55,9 +60,24 @@ class Loads:
         if load.gateway is None or (known is not None and known.counted_at == load.gateway.at):
             return
         self._gateways[load.host] = _Gateway(load.gateway, now)
-        for endpoint in load.gateway.endpoints:
-            at = now - timedelta(seconds=endpoint.idle_s)
-            self._active_at[endpoint.key] = max(at, self._active_at.get(endpoint.key, at))
+        self._left_out.discard(load.host)
+
+    def leave_out(self, hosts: Iterable[str]) -> None:
+        """These hosts have been silent for so long that what they told last says nothing any more, until they tell again."""
+        for host in hosts:
+            self._engines.pop(host, None)
+            if self._gateways.pop(host, None) is not None:
+                self._left_out.add(host)
+
+    def unheard(self, now: datetime) -> Unheard:
+        """The gateways that `sample` does not count."""
+        heard = self._heard(now)
+        return Unheard(silent=tuple(sorted(self._gateways.keys() - heard.keys())), left_out=tuple(sorted(self._left_out)))
+
+    @property
+    def remembered(self) -> int:
+        """Endpoints of which something is kept beyond what was told last."""
+        return len(self._active_at)
 
     def forget(self, key: str) -> None:
         """The endpoint `key` is gone."""
@@ -68,26 +88,41 @@ class Loads:
         return any(key in gateway.endpoints for gateway in self._gateways.values())
 
     def sample(self, key: str, replicas: Collection[str], now: datetime) -> LoadSample | None:
-        """The endpoint's load over all gateways, with that of its replicas' engines; None when no gateway has ever told."""
-        gateways = self._gateways.values()
+        """The endpoint's load over all gateways that are heard, with that of its replicas' engines; None when no gateway has ever told.
+
+        Where none is heard it is what they told last, and as old.
+        """
+        gateways = self._heard(now).values()
         if not gateways:
             return None
         here = [gateway.endpoints[key] for gateway in gateways if key in gateway.endpoints]
-        # Of an endpoint of which no gateway speaks it is only known that it has rested for that long.
-        active_at = self._active_at.setdefault(key, now - timedelta(seconds=ABSENT_S))
+        active_at = self._active_at[key] = self._active(key, now)
         found = [engine for replica_id in replicas if (engine := self._engine(replica_id)) is not None]
-        in_use, waiting, capacity = _tokens([engine.load for engine in found if now - engine.at <= timedelta(seconds=FRESH_S)])
+        in_use, waiting, capacity = _tokens([engine.load for engine in found if is_fresh(engine.at, now)])
         return LoadSample(
             at=min(gateway.at for gateway in gateways),
             since=max(gateway.since for gateway in gateways),
             stable=sum(endpoint.stable for endpoint in here),
             burst=sum(endpoint.burst for endpoint in here),
             queued=sum(endpoint.queued for endpoint in here),
-            idle_s=max(0.0, (now - active_at).total_seconds()),
+            idle_s=(now - active_at).total_seconds(),
             tokens_in_use=in_use,
             tokens_waiting=waiting,
             token_capacity=capacity,
         )
+
+    def _heard(self, now: datetime) -> dict[str, _Gateway]:
+        """The gateways that have told lately; all of them when none has."""
+        return {host: gateway for host, gateway in self._gateways.items() if is_fresh(gateway.at, now)} or self._gateways
+
+    def _active(self, key: str, now: datetime) -> datetime:
+        """When the endpoint was last asked for something. Never later than now: a clock may have been set back."""
+        known = [gateway for gateway in self._gateways.values() if key in gateway.endpoints and gateway.at <= now]
+        told = [gateway.at - timedelta(seconds=gateway.endpoints[key].idle_s) for gateway in known]
+        if key in self._active_at:
+            told.append(self._active_at[key])
+        # Of an endpoint of which no gateway speaks it is only known that it has rested for that long.
+        return min(now, max(told, default=now - timedelta(seconds=ABSENT_S)))
 
     def in_flight(self, replica_id: str) -> int | None:
         """Requests under way at a replica, over all gateways; None when no gateway has told. One that is left out rests."""

@@ -209,6 +209,7 @@ class Term:
         self.queue.hint(f"{ENDPOINT} {uid}")
 
     def _measured(self) -> None:
+        self._routes_changed(self.publisher.leave_out(self.scaler.lost))
         self.wearing.look()
 
     def _version_changed(self, version_uid: str) -> None:

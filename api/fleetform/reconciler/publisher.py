@@ -7,7 +7,7 @@ everything on top of that. What is not known here is never removed there.
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import structlog
 
@@ -65,6 +65,7 @@ class Publisher:
         self._refused: dict[str, str] = {}
         self._access: Access | None = None
         self._gateways: dict[str, Gateway] = {}
+        self._left_out: frozenset[str] = frozenset()
 
     def add_gateway(self, host: str) -> None:
         """A host turned out to be a gateway: it is told everything. `serve` must run for it."""
@@ -111,11 +112,19 @@ class Publisher:
             unknown = EndpointRoute(project=project, endpoint=endpoint, generation=-1, created=0)
             return Published(route=unknown, acked=False, rejected=self._refused.get(key, ""))
         route = self._routes[key]
-        acked = bool(self._gateways) and all(_has_acked(gateway, key) for gateway in self._gateways.values())
+        # With all of them lost nobody knows what is in force anywhere.
+        awaited = [gateway for host, gateway in self._gateways.items() if host not in self._left_out] or [*self._gateways.values()]
+        acked = bool(awaited) and all(_has_acked(gateway, key) for gateway in awaited)
         if route is None and acked:
             return None
-        words = [g.report.rejected[key] for g in self._gateways.values() if g.report is not None and key in g.report.rejected]
+        words = [g.report.rejected[key] for g in awaited if g.report is not None and key in g.report.rejected]
         return Published(route=route, acked=acked, rejected=self._refused.get(key, words[0] if words else ""))
+
+    def leave_out(self, hosts: Collection[str]) -> set[str]:
+        """Of these alone no acknowledgement is waited for: they are silent for too long. The keys for which that changes something."""
+        left_out = self._gateways.keys() & frozenset(hosts)
+        changed, self._left_out = left_out ^ self._left_out, frozenset(left_out)
+        return {key for host in changed for key in (*self._gateways[host].dirty, *self._gateways[host].pending)}
 
     def heard(self, host: str, report: GatewayReport) -> set[str]:
         """Take in what a gateway acknowledged; the keys of which it says something new."""

@@ -26,6 +26,9 @@ from fleetform.store.fleet import EndpointFacts
 
 log = structlog.get_logger(__name__)
 TICK_S = 2.0
+GATEWAY_LOST_S = 900.0
+"""A gateway that has been silent for so long is not counted, nor is its acknowledgement waited for. Much longer than what makes a host
+lost for its replicas: one that is cut off from the server alone serves on, by the routes that it has."""
 AGAIN_S = 30.0
 """How soon an endpoint is looked at again for a decision that its pass did not record."""
 
@@ -75,12 +78,14 @@ class Scaled:
 
 class Scaler:
     """The autoscaler of one leader. hint: has an endpoint (uid) looked at. loads: what hosts measured last, for whoever wants to know.
+    lost: hosts that have been silent for so long that nothing of them is counted or waited for.
 
     on_loads: called after each round of answers.
     """
 
     def __init__(self, deps: Deps, sight: Sight, hint: Callable[[str], None], on_loads: Callable[[], None] | None = None) -> None:
         self.loads = Loads()
+        self.lost: frozenset[str] = frozenset()
         self._deps = deps
         self._sight = sight
         self._hint = hint
@@ -99,9 +104,13 @@ class Scaler:
     async def look(self) -> None:
         """Ask every host once, then decide for every endpoint. A host that does not answer leaves its last answer to grow old."""
         await asyncio.gather(*(self._ask(name) for name, host in self._sight.hosts.items() if host.reachable))
+        now = self._deps.now()
+        self.lost = self._sight.silent_for(max(GATEWAY_LOST_S, self._deps.settings.host_lost_s), now)
+        self.loads.leave_out(self.lost)
+        for host in self.lost:
+            self._waiting.pop(host, None)
         if self._on_loads is not None:
             self._on_loads()
-        now = self._deps.now()
         for scaled in tuple(self._endpoints.values()):
             try:
                 self._decide(scaled, now)
@@ -158,7 +167,7 @@ class Scaler:
         load = self.loads.sample(scaled.key, scaled.replica_ids, now)
         if load is None and not held and now - self._began < timedelta(seconds=FRESH_S):
             return  # the gateways are still being asked for the first time
-        found, scaled.memory = desired_replicas(policy, load, scaled.supply, scaled.memory, now, held)
+        found, scaled.memory = desired_replicas(policy, load, scaled.supply, scaled.memory, now, held, self.loads.unheard(now))
         if not differs(scaled.recorded, found):
             scaled.decision = None
             return

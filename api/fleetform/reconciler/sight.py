@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -92,7 +92,8 @@ class Sight:
     def lose(self, name: str, now: datetime) -> bool:
         """The host does not answer any more. True when it did before."""
         host = self.hosts.setdefault(name, HostSight())
-        host.silent_since = host.silent_since or now
+        # Never later than now: a clock that is set back makes no silence longer.
+        host.silent_since = min(host.silent_since or now, now)
         was = host.reachable
         host.reachable = False
         for replica_id in host.replicas if was else ():
@@ -121,6 +122,11 @@ class Sight:
         """Since when the host does not answer; None when it does, or was never asked."""
         host = self.hosts.get(name)
         return None if host is None else host.silent_since
+
+    def silent_for(self, seconds: float, now: datetime) -> frozenset[str]:
+        """Hosts that have not answered for so long."""
+        silent = {name: host.silent_since for name, host in self.hosts.items() if host.silent_since is not None}
+        return frozenset(name for name, since in silent.items() if now - since >= timedelta(seconds=seconds))
 
     def replica(self, name: str, replica_id: str) -> HostReplica | None:
         """What the host says of a replica; None when it does not know it."""
