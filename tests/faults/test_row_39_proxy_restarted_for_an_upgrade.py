@@ -42,3 +42,14 @@ def test_row_39_an_exchanged_proxy_loses_nothing_also_twice_in_a_row(own_shop: S
             assert len(own_shop.stack.processes(ENVOY)) == 2, "the old one finishes what it has, and its own predecessor is gone"
         assert load.lost == []
     assert own_shop.engines() == engines
+
+
+def test_row_39_a_replica_drains_until_the_exchanged_proxy_has_nothing_there_either(own_shop: Shop) -> None:
+    own_shop.create("emptied", "v1", "--min-replicas", "2", "--max-replicas", "2")
+    with SteadyLoad(own_shop.base_url, own_shop.key, "emptied", rate=5, long_streams=6, long_body=BODY | {"max_tokens": 150}) as load:
+        load.answer_at_least(20)
+        exchange(own_shop, 20)
+        own_shop.update("emptied", "--min-replicas", "1", "--max-replicas", "1")
+        until("one engine is left", lambda: len(own_shop.engines()) == 1, timeout_s=120)
+        load.answer_at_least(20)
+    assert load.lost == []

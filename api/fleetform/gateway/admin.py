@@ -32,9 +32,24 @@ def address_text(address: Address) -> str:
 
 
 async def in_flight(admin_socket: Path, clusters: list[str]) -> dict[str, dict[str, int]]:
-    """Cluster → address → requests that Envoy has under way there. OSError when Envoy does not answer within five seconds."""
+    """Cluster → address → requests that Envoy has under way there. OSError when Envoy does not answer within five seconds.
+
+    An Envoy that was exchanged for this one may still be at work on what it had. This one knows how much, by cluster and not by host:
+    whatever may be its predecessor's is counted at every host, since it may be there.
+    """
+    before = await host_counts(admin_socket, clusters)
+    merged = await _merged(admin_socket, clusters)
+    if merged is None:
+        return {cluster: {address: count.active for address, count in hosts.items()} for cluster, hosts in before.items()}
     found = await host_counts(admin_socket, clusters)
-    return {cluster: {address: count.active for address, count in hosts.items()} for cluster, hosts in found.items()}
+    counts: dict[str, dict[str, int]] = {}
+    for cluster, hosts in found.items():
+        # What has begun here between the two looks may have come after the clusters were counted, and then is not in their number.
+        begun = sum(count.total - before.get(cluster, {}).get(address, count).total for address, count in hosts.items())
+        own = max(0, sum(count.active for count in hosts.values()) - begun)
+        elsewhere = max(0, merged.get(cluster, 0) - own)
+        counts[cluster] = {address: count.active + elsewhere for address, count in hosts.items()}
+    return counts
 
 
 async def cluster_counts(admin_socket: Path) -> dict[str, Count]:
@@ -49,6 +64,17 @@ async def cluster_counts(admin_socket: Path) -> dict[str, Count]:
         cluster, _, stat = name.removeprefix("cluster.").rpartition(".")
         found.setdefault(cluster, {})[stat] = int(value)
     return {name: Count(active=s.get("upstream_rq_active", 0), total=s.get("upstream_rq_total", 0)) for name, s in found.items()}
+
+
+async def _merged(admin_socket: Path, clusters: list[str]) -> dict[str, int] | None:
+    """Cluster → requests under way at this Envoy and at its predecessor; None when there is no predecessor that has anything."""
+    names = "|".join(re.escape(name) for name in clusters)
+    wanted = rf"^(server\.parent_connections|cluster\.({names})\.upstream_rq_active)$"
+    body = await _ask(admin_socket, "GET", f"/stats?filter={_quoted(wanted)}")
+    found = {name: int(value) for name, _, value in (line.rpartition(": ") for line in body.decode().splitlines())}
+    if not found.pop("server.parent_connections", 0):
+        return None
+    return {name.removeprefix("cluster.").removesuffix(".upstream_rq_active"): value for name, value in found.items()}
 
 
 async def host_counts(admin_socket: Path, clusters: Iterable[str] | None = None) -> dict[str, dict[str, Count]]:

@@ -66,7 +66,7 @@ class Sampler:
         busy = self._busy(routed)
         hosts = await self._hosts(busy)
         self._clusters = routed
-        self._take(self._clock(), hosts, busy)
+        self._take(self._clock(), hosts, routed, busy)
         if self._clock() - self._saved_at >= SAVE_EVERY_S:
             self._saved_at = self._clock()
             self.save()
@@ -118,7 +118,7 @@ class Sampler:
             found |= await admin.host_counts(self._socket, busy[first : first + ASKED_TOGETHER])
         return found
 
-    def _take(self, at: float, hosts: Hosts, busy: Collection[str]) -> None:
+    def _take(self, at: float, hosts: Hosts, clusters: Mapping[str, Count], busy: Collection[str]) -> None:
         routes = self._routes()
         # Of what was counted before the first look nobody knows when it was.
         moved = set(busy) if self._endpoints.at is not None else set()
@@ -128,7 +128,8 @@ class Sampler:
             route = routes.get(key)
             if route is None:
                 continue
-            under_way[key] = sum(count.active for count in counts.values())
+            # The cluster's own number has those as well that an Envoy still has which was exchanged for this one.
+            under_way[key] = max(clusters[key].active, sum(count.active for count in counts.values()))
             if self._activator in counts:
                 self._queued[key] = counts[self._activator].active
             for replica_id, count in _replicas(route, counts):
