@@ -1,10 +1,10 @@
-"""F3: requests lost in a rollout, a drain, ten 0→1→0 cycles, a killed replica, a restarted proxy, some minutes without control plane.
+"""F3: requests lost in a rollout, a drain, ten 0→1→0 cycles, a killed replica, a restarted proxy, ten minutes without control plane.
 
 Every part runs under load on one whole Fleetform: 50 requests a second, every second one streamed, beside 20 streams of twenty seconds. A
 stream counts by its last event and the absence of an error inside it. The killed replica is one of two and the load is plain requests
 (what of a stream is out cannot be said again elsewhere); the same kill with Envoy's defaults, in the same run, is the reference.
 
-PARTS=rollout,kill runs some of them. MINUTES (default 2) is how long the control plane is gone. ROLLOUTS (default 2) is how
+PARTS=rollout,kill runs some of them. MINUTES (default 10) is how long the control plane is gone. ROLLOUTS (default 2) is how
 many, CYCLES (default 10) how often nothing runs. REAL=0 leaves out the rollout on real vLLM.
 """
 
@@ -139,7 +139,7 @@ def restart(shop: Shop) -> Part:
 
 def without_control_plane(shop: Shop) -> Part:
     """Supervisor, worker, activator and server are killed, and stay so for MINUTES; then `up` takes over what runs."""
-    minutes = float(os.environ.get("MINUTES", "2"))
+    minutes = float(os.environ.get("MINUTES", "10"))
     shop.create("alone", "v1", "--min-replicas", "2", "--max-replicas", "2")
     engines = shop.engines()
     with _load(shop, "alone") as load:
