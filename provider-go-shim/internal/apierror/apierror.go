@@ -80,6 +80,12 @@ func IsConflict(err error) bool {
 	return hasStatus(err, http.StatusConflict)
 }
 
+// IsExists is true when a resource to be created is there already, and differs.
+func IsExists(err error) bool {
+	var exists *ExistsError
+	return errors.As(err, &exists)
+}
+
 // IsStale is true when If-Match or If-None-Match did not hold.
 func IsStale(err error) bool {
 	return hasStatus(err, http.StatusPreconditionFailed)

@@ -48,7 +48,7 @@ func (r *Resource) Configure(_ context.Context, req resource.ConfigureRequest, r
 }
 
 // ModifyPlan fills the project in. An endpoint whose last change is not done is planned for an update even if its spec is what is wanted:
-// the next apply sends it again and waits, where it would otherwise call it done.
+// the next apply sends it again and waits, where it would otherwise call it done. One that is being deleted is planned to be made anew.
 func (r *Resource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	r.scope.PlanProject(ctx, req, resp)
 	if req.Plan.Raw.IsNull() || req.State.Raw.IsNull() || resp.Diagnostics.HasError() {
@@ -60,6 +60,11 @@ func (r *Resource) ModifyPlan(ctx context.Context, req resource.ModifyPlanReques
 	resp.Diagnostics.Append(req.Plan.GetAttribute(ctx, path.Root("wait_for"), &waitFor)...)
 	noted, diags := req.Private.GetKey(ctx, unfinished)
 	resp.Diagnostics.Append(diags...)
+	if string(noted) == leftDeleting {
+		resp.Diagnostics.AddWarning("An endpoint is being deleted", "It still answers, and will not for long. It is made anew, once it is gone.")
+		resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("uid"), types.StringUnknown())...)
+		resp.RequiresReplace = append(resp.RequiresReplace, path.Root("uid"))
+	}
 	waits := string(noted) == leftWaiting && !ready.ValueBool() && waitFor.ValueString() != waitAccepted
 	if waits || string(noted) == leftRejected {
 		resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("ready"), types.BoolUnknown())...)
@@ -77,9 +82,9 @@ func (r *Resource) Create(ctx context.Context, req resource.CreateRequest, resp 
 	if resp.Diagnostics.HasError() || !r.scope.Ready(&resp.Diagnostics) {
 		return
 	}
-	endpoint, err := r.scope.Client.Endpoints.Create(ctx, plan.key(), plan.toSpec())
-	if err != nil {
-		resp.Diagnostics.Append(apierror.Diagnostics("Cannot create endpoint "+plan.key().String(), err, req.Plan.Schema)...)
+	endpoint, diags := r.create(ctx, plan, limit, req.Plan.Schema)
+	resp.Diagnostics.Append(diags...)
+	if endpoint == nil {
 		return
 	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan.withAPI(endpoint))...)
@@ -87,6 +92,29 @@ func (r *Resource) Create(ctx context.Context, req resource.CreateRequest, resp 
 	resp.Diagnostics.Append(diags...)
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan.withAPI(endpoint))...)
 	resp.Diagnostics.Append(resp.Private.SetKey(ctx, unfinished, left(endpoint, diags.HasError()))...)
+}
+
+// create makes the endpoint; nil with errors. One of that name that is being deleted is waited for: it is neither ours nor in the way.
+func (r *Resource) create(ctx context.Context, plan resourceModel, limit time.Duration, schema apierror.Schema) (*gen.Endpoint, diag.Diagnostics) {
+	endpoints, key := r.scope.Client.Endpoints, plan.key()
+	summary := "Cannot create endpoint " + key.String()
+	endpoint, err := endpoints.Create(ctx, key, plan.toSpec())
+	found := endpoint
+	if apierror.IsExists(err) {
+		// Whatever went wrong with this question, there was an answer to the one before.
+		found, _ = endpoints.Get(ctx, key)
+	}
+	if found != nil && isDeleting(found) {
+		if last, err := endpoints.AwaitGone(ctx, wait.System{}, key, limit); err != nil {
+			return nil, diag.Diagnostics{diag.NewErrorDiagnostic(summary,
+				fmt.Sprintf("One of that name is still being torn down: %s\n\n%s", err, pending(last)))}
+		}
+		endpoint, err = endpoints.Create(ctx, key, plan.toSpec())
+	}
+	if err != nil {
+		return nil, apierror.Diagnostics(summary, err, schema)
+	}
+	return endpoint, nil
 }
 
 // Read takes what the API holds; an endpoint that is gone leaves the state. After a rejected change the state gets what serves.
@@ -213,12 +241,15 @@ const (
 	unfinished   = "unfinished"
 	leftWaiting  = `"waiting"`
 	leftRejected = `"rejected"`
+	leftDeleting = `"deleting"`
 )
 
 // left is what there is left to do for an endpoint: a spec that was turned back has to be replaced, one whose wait broke off to be waited
-// for; nil is nothing.
+// for, one that is being deleted to be made anew; nil is nothing.
 func left(endpoint *gen.Endpoint, brokeOff bool) []byte {
 	switch {
+	case isDeleting(endpoint):
+		return []byte(leftDeleting)
 	case isRejected(endpoint):
 		return []byte(leftRejected)
 	case brokeOff:

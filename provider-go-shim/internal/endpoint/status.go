@@ -28,7 +28,7 @@ type failure struct {
 func judge(seen observation, generation int64) wait.Verdict {
 	endpoint := seen.endpoint
 	switch {
-	case endpoint.Metadata.Generation > generation:
+	case endpoint.Metadata.Generation > generation, isDeleting(endpoint):
 		return wait.Failed
 	case endpoint.Status.ObservedGeneration < generation:
 		return wait.Waiting
@@ -49,6 +49,11 @@ func explain(seen observation, generation int64) failure {
 		return failure{
 			summary: fmt.Sprintf("generation %d was replaced by generation %d", generation, endpoint.Metadata.Generation),
 			detail:  "Somebody else changed the endpoint while this apply was waiting. Plan again to see the difference.",
+		}
+	case isDeleting(endpoint):
+		return failure{
+			summary: "it is being deleted",
+			detail:  "Somebody deleted the endpoint while this apply was waiting. The next apply makes it anew, once it is gone.",
 		}
 	case isRejected(endpoint):
 		return failure{summary: rejection(endpoint), detail: evidence(endpoint) + "\n\n" + remedy(endpoint)}
@@ -100,7 +105,7 @@ func evidence(endpoint *gen.Endpoint) string {
 // pending says what an endpoint is still waiting for.
 func pending(endpoint *gen.Endpoint) string {
 	if endpoint == nil {
-		return "The server was not heard of since."
+		return "There has been no news of it since."
 	}
 	replicas := endpoint.Status.Replicas
 	return fmt.Sprintf("Phase %s, replicas: %d wanted, %d ready, %d starting.\n%s", endpoint.Status.Phase, replicas.Wanted, replicas.Ready,
@@ -114,6 +119,11 @@ func isRejected(endpoint *gen.Endpoint) bool {
 	}
 	return endpoint.Status.ObservedGeneration >= endpoint.Metadata.Generation &&
 		condition.Is(endpoint.Status.Conditions, condition.Ready, false, condition.RolledBack)
+}
+
+// isDeleting is true while the endpoint is torn down. It may serve for a moment more, and will not come back.
+func isDeleting(endpoint *gen.Endpoint) bool {
+	return endpoint.Status.Phase == "Deleting"
 }
 
 func isStalled(endpoint *gen.Endpoint) bool {

@@ -46,6 +46,10 @@ func TestJudge(t *testing.T) {
 			endpoint: serving(), change: func(e *gen.Endpoint) { e.Status.Ready = false }, refused: "PickleRefused", generation: 4, want: wait.Failed,
 			says: "PickleRefused",
 		},
+		"it is being deleted": {
+			endpoint: serving(), change: func(e *gen.Endpoint) { e.Status.Phase, e.Status.Ready = "Deleting", false }, generation: 4,
+			want: wait.Failed, says: "being deleted",
+		},
 		"the quota is full": {
 			endpoint: serving(),
 			change: func(e *gen.Endpoint) {
