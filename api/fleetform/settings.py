@@ -12,6 +12,8 @@ from fleetform.errors import SetupError
 SOCKET_DIR_MAX = 107 - 1 - 20
 """Room for a directory: a socket path has 107 bytes, and our socket names at most 20."""
 
+EVENTS_DAYS_MAX = 36_500
+
 
 class PeerRegion(msgspec.Struct, frozen=True):
     """A region whose keys are recognised, so that they can be told `wrong_region`. jwks: its public keys."""
@@ -30,7 +32,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     this machine for sleeping engines, 0: none is kept; None: a quarter of it where it has devices. warm_pool_s: how long one may sleep.
     snapshots_mib: disk for engines that are taken from there in place of a start, 0: none is made.
     hold_requests, hold_mib: how many requests, and bytes of them, wait for a replica. host_lost_s: after how long a silence of its host
-    a replica is replaced elsewhere.
+    a replica is replaced elsewhere. events_days: how long what is told of the past is kept.
     """
 
     home: Path
@@ -51,6 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     hold_mib: int = 256
     start_timeout_s: int = 600
     host_lost_s: int = 60
+    events_days: int = 90
     zygote: bool = True
     warm_pool_mib: int | None = None
     warm_pool_s: int = 3600
@@ -151,6 +154,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         hold_mib=_number(environ, "FLEETFORM_HOLD_MIB") or 256,
         start_timeout_s=_number(environ, "FLEETFORM_START_TIMEOUT_S") or 600,
         host_lost_s=_number(environ, "FLEETFORM_HOST_LOST_S") or 60,
+        events_days=_number(environ, "FLEETFORM_EVENTS_DAYS", most=EVENTS_DAYS_MAX) or 90,
         zygote=_switch(environ, "FLEETFORM_ZYGOTE"),
         warm_pool_mib=_number(environ, "FLEETFORM_WARM_POOL_MIB", least=0),
         warm_pool_s=_number(environ, "FLEETFORM_WARM_POOL_S") or 3600,
@@ -183,12 +187,14 @@ def _switch(environ: Mapping[str, str], name: str) -> bool:
     return text == "on"
 
 
-def _number(environ: Mapping[str, str], name: str, least: int = 1) -> int | None:
+def _number(environ: Mapping[str, str], name: str, least: int = 1, most: int | None = None) -> int | None:
     text = environ.get(name)
     if not text:
         return None
     if not text.isdigit() or int(text) < least:
         raise SetupError(f"{name} is {text!r}; it must be a whole number {'above 0' if least else 'or 0'}")
+    if most is not None and int(text) > most:
+        raise SetupError(f"{name} is {text!r}; it must be at most {most}")
     return int(text)
 
 

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Callable, Coroutine, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -28,7 +28,7 @@ from fleetform.reconciler.versions import VersionLoop
 from fleetform.reconciler.watch import Watch
 from fleetform.reconciler.wearing import Wearing
 from fleetform.settings import Settings
-from fleetform.store import database, fleet
+from fleetform.store import database, fleet, pruning
 from fleetform.store.lease import RENEW_S, TTL_S, Claim
 
 log = structlog.get_logger(__name__)
@@ -117,7 +117,7 @@ class Term:
 
     async def run(self) -> None:
         """Lead until the claim is lost. What goes wrong beyond one key ends the term, never the program."""
-        parts = [self._renew(), self._listen(), self._sweep(), self._allow(), self._watch.run(), self.scaler.run()]
+        parts = [self._renew(), self._listen(), self._sweep(), self._allow(), self._prune(), self._watch.run(), self.scaler.run()]
         try:
             async with asyncio.TaskGroup() as group:
                 for part in (*parts, *(self._work() for _ in range(WORKERS))):
@@ -187,6 +187,18 @@ class Term:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PRUNE_S):
                     await self._access_now.wait()
+
+    async def _prune(self) -> None:
+        """Remove what is told of the past and has been kept for long enough, little by little."""
+        while True:
+            try:
+                gone = await pruning.prune(self._deps.now() - timedelta(days=self._deps.settings.events_days), SHARD, self._claim.epoch)
+            except DatabaseAway as error:
+                log.warning("prune_failed", error=error.message)
+            else:
+                if gone:
+                    log.info("pruned", rows=gone)
+            await asyncio.sleep(SLOW_PASS_S)
 
     async def _asked(self) -> None:
         """Return once the hosts have been heard: a plan made before would take every replica for lost."""
