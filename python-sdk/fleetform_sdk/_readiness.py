@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from fleetform_sdk._generated import models
 
+SUPERSEDED = "Superseded"
 POLL_S = 2
 """Length of one long poll: how late a progress line or a failure can be."""
 
@@ -37,8 +38,11 @@ Verdict = Ready | Waiting | Failed
 
 
 def endpoint_verdict(endpoint: models.Endpoint, generation: int) -> Verdict:
-    """Whether the spec of generation serves. Conditions of an older generation count for nothing."""
-    status = endpoint.status
+    """Whether the spec of generation serves. Conditions of an older generation count for nothing, and a newer one has taken its place."""
+    status, present = endpoint.status, endpoint.metadata.generation
+    if present > generation:
+        message = f"generation {generation} was replaced by generation {present}: somebody else changed the endpoint meanwhile"
+        return Failed(SUPERSEDED, message)
     if status.observed_generation < generation:
         return Waiting()
     ready, progressing = _find(status.conditions, "Ready"), _find(status.conditions, "Progressing")

@@ -223,8 +223,8 @@ def test_get_shows_why_wanted_and_live_differ(shell: Shell) -> None:
     body = bodies.endpoint({"v1.5": 100}, generation=2, live={"v1.4": 100}, conditions=(ROLLED_BACK,), rejected=rejected)
     shell.api.on("GET", PATH, (200, body))
     facts = dict(line.split("\t") for line in shell("endpoint", "get", "prod").stdout.splitlines())
-    assert facts["wanted traffic"] == "v1.5=100"
-    assert facts["live traffic"] == "v1.4=100"
+    assert facts["wanted traffic"] == "v1.5=100 (acme-summarizer:v1.5)"
+    assert facts["live traffic"] == "v1.4=100 (acme-summarizer:v1.4)"
     assert facts["condition Ready"] == "no RolledBack v1.5 did not start"
     assert facts["evidence"] == "no such file: tokenizer.json"
 
@@ -253,7 +253,8 @@ def test_events(shell: Shell) -> None:
                 "fewer when\tfewer than 12.3 are under way or held for 5m",
             ),
         ),
-        (None, None, 0.0, 2, ("more when\tmax_replicas is raised: no load", "fewer when\tmin_replicas is lowered: no load")),
+        (None, None, 0.0, 4, ("more when\tmax_replicas is raised: no load", "fewer when\tmin_replicas is lowered: no load")),
+        (8.0, None, 0.0, 2, ("fewer when\tschedule day ends, or is changed: no load",)),
         (4.5, 0.0, 0.0, 1, ("fewer when\tno request comes for 5m (idle_s)",)),
         (0.0, None, 0.0, 0, ("why so many\t0 replicas for ", "more when\tany request comes")),
     ],

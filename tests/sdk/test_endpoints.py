@@ -106,6 +106,19 @@ def test_a_wait_ends_with_its_time_and_tells_where_things_stand() -> None:
     assert isinstance(caught.value.resource, sdk.types.Endpoint)
 
 
+def test_whoever_waits_for_a_change_that_another_replaced_is_told_so() -> None:
+    api = FakeApi().on("PUT", PATH, (200, starting(generation=4)))
+    api.on("GET", PATH, (200, starting(generation=4)), (200, bodies.endpoint(generation=5)))
+    with pytest.raises(sdk.RolloutFailed, match="generation 4 was replaced by generation 5") as caught:
+        api.client().endpoints.apply("prod", SPEC, wait=True)
+    assert caught.value.reason == "Superseded"
+
+
+def test_whoever_waits_for_the_newest_change_follows_it() -> None:
+    api = FakeApi().on("GET", PATH, (200, starting(generation=4)), (200, starting(generation=4)), (200, bodies.endpoint(generation=5)))
+    assert api.client().endpoints.wait_until_ready("prod").metadata.generation == 5
+
+
 def test_a_wait_outlives_a_restart_of_the_server() -> None:
     away = [httpx2.ConnectError("refused")] * 9 + [(503, problem(503, "unavailable", "the database is away"))] * 3
     api = FakeApi().on("GET", PATH, (200, starting()), *away, (200, bodies.endpoint()))

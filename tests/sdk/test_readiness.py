@@ -28,7 +28,12 @@ def endpoint(**facts: Any) -> types.Endpoint:
     [
         ("serves what was wanted", {}, 1, Ready()),
         ("variants without traffic do not count", {"split": {"a": 100, "b": 0}, "live": {"a": 100}}, 1, Ready()),
-        ("a later wish that serves counts for an earlier one", {"generation": 3}, 2, Ready()),
+        (
+            "somebody else's later wish serves",
+            {"generation": 3},
+            2,
+            Failed("Superseded", "generation 2 was replaced by generation 3: somebody else changed the endpoint meanwhile"),
+        ),
         ("says ready, but of an older wish", {"generation": 2, "observed": 1}, 2, Waiting()),
         ("says ready, but the old split serves", {"split": {"a": 90, "b": 10}, "live": {"a": 100}}, 1, Waiting()),
         (

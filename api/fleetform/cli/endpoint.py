@@ -1,5 +1,6 @@
 """`fleetform endpoint`: create, change, watch and delete endpoints."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -110,8 +111,8 @@ def _facts(found: types.Endpoint) -> list[tuple[str, object]]:
         ("instance type", found.spec.instance_type),
         ("replicas ready", _replicas(found)),
         *scaling.facts(found),
-        ("wanted traffic", _split(found)),
-        ("live traffic", [f"{name}={v.weight}" for name, v in status.live.variants.items()] if status.live else None),
+        ("wanted traffic", _serves(found.spec.variants)),
+        ("live traffic", _serves(status.live.variants) if status.live else None),
         ("generation", f"{found.metadata.generation} (seen: {status.observed_generation})"),
         *((f"condition {c.type}", f"{'yes' if c.status else 'no'} {c.reason} {c.message}".rstrip()) for c in status.conditions),
     ]
@@ -190,4 +191,13 @@ def _replicas(found: types.Endpoint) -> str:
 
 
 def _split(found: types.Endpoint) -> list[str]:
-    return [f"{name}={v.weight if isinstance(v.weight, int) else 100}" for name, v in found.spec.variants.items()]
+    return [f"{name}={_weight(variant)}" for name, variant in found.spec.variants.items()]
+
+
+def _serves(variants: Mapping[str, types.VariantSpec | types.EffectiveVariant]) -> list[str]:
+    """Weights with what they are weights of, since a variant may be named after anything."""
+    return [f"{name}={_weight(variant)} ({variant.model_version})" for name, variant in variants.items()]
+
+
+def _weight(variant: types.VariantSpec | types.EffectiveVariant) -> int:
+    return variant.weight if isinstance(variant.weight, int) else 100

@@ -15,28 +15,36 @@ def facts(endpoint: types.Endpoint) -> Iterator[tuple[str, object]]:
     if decision.load is not None:
         load = decision.load
         yield "load then", f"{load.stable:.1f} over 60 s, {load.burst:.1f} over 6 s, {load.queued} held"
-    yield "more when", _more(decision)
-    yield "fewer when", _fewer(decision, effective.idle_s)
+    yield "more when", _more(decision, effective)
+    yield "fewer when", _fewer(decision, effective)
     for name, schedule in effective.schedule.items():
         yield f"schedule {name}", _schedule(schedule)
 
 
-def _more(decision: types.ScalingDecision) -> str:
+def _more(decision: types.ScalingDecision, effective: types.EffectiveEndpoint) -> str:
     if decision.more_above is None:
-        return "max_replicas is raised: no load asks for more than that"
+        names = [name for name, schedule in effective.schedule.items() if schedule.max_replicas == decision.replicas]
+        by_schedule = decision.replicas < effective.max_replicas and names
+        return f"{_ends(names) if by_schedule else 'max_replicas is raised'}: no load asks for more than that"
     if decision.more_above == 0:
         return "any request comes"
     return f"more than {decision.more_above:.1f} requests are under way or held, on average over 60 s or over 6 s"
 
 
-def _fewer(decision: types.ScalingDecision, idle_s: int) -> str:
+def _fewer(decision: types.ScalingDecision, effective: types.EffectiveEndpoint) -> str:
     if decision.replicas == 0:
         return ""
     if decision.fewer_below is None:
-        return "min_replicas is lowered: no load asks for fewer than that"
+        names = [name for name, schedule in effective.schedule.items() if schedule.min_replicas == decision.replicas]
+        by_schedule = decision.replicas > effective.min_replicas and names
+        return f"{_ends(names) if by_schedule else 'min_replicas is lowered'}: no load asks for fewer than that"
     if decision.fewer_below == 0:
-        return f"no request comes for {span(idle_s)} (idle_s)"
+        return f"no request comes for {span(effective.idle_s)} (idle_s)"
     return f"fewer than {decision.fewer_below:.1f} are under way or held for {span(int(decision.hold_s))}"
+
+
+def _ends(schedules: list[str]) -> str:
+    return f"schedule {' or '.join(schedules)} ends, or is changed"
 
 
 def _schedule(schedule: types.EffectiveSchedule) -> str:

@@ -93,29 +93,29 @@ class AsyncEndpoints(AsyncResource):
         on_rollout: RolloutProgress | None = None,
         project: str | None = None,
     ) -> models.Endpoint:
-        """The endpoint once what serves is what was wanted. generation: of the wish; None for the present one.
+        """The endpoint once what serves is what was wanted. generation: of the wish; None for the newest, also if it changes meanwhile.
 
         on_progress is called with every status that differs from the last, on_rollout with every new word about the rollout to
         that generation: its step, and what the step is judged by so far. RolloutFailed: it will not come about, with the server's
-        evidence. WaitTimeout: not yet.
+        evidence, or another's change has taken its place. WaitTimeout: not yet.
         """
         where, deadline, seen = self._project(project), time.monotonic() + seconds(timeout), -1
         told: models.Rollout | None = None
-        if generation is None:
-            generation = (await self.get(name, project=where)).metadata.generation
+        wanted = generation or (await self.get(name, project=where)).metadata.generation
         while True:
             began = time.monotonic()
-            call = operations.get_endpoint(project=where, name=name, wait_for="ready", generation=generation, timeout_s=_readiness.POLL_S)
+            call = operations.get_endpoint(project=where, name=name, wait_for="ready", generation=wanted, timeout_s=_readiness.POLL_S)
             endpoint = await self._poll(call)
+            wanted = generation or endpoint.metadata.generation
             if on_rollout is not None:
-                rollout = await self._rollout(where, name, generation)
+                rollout = await self._rollout(where, name, wanted)
                 if rollout is not None and rollout != told:
                     on_rollout(endpoint, rollout)
                 told = rollout
             if on_progress is not None and endpoint.status.revision != seen:
                 on_progress(endpoint)
             seen = endpoint.status.revision
-            match _readiness.endpoint_verdict(endpoint, generation):
+            match _readiness.endpoint_verdict(endpoint, wanted):
                 case _readiness.Ready():
                     return endpoint
                 case _readiness.Failed(reason, message, evidence):
