@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -94,6 +95,21 @@ def test_a_command_name_with_parentheses_is_read(tmp_path: Path) -> None:
         child.wait()
 
 
+def test_a_command_name_that_is_no_text_is_read(tmp_path: Path) -> None:
+    """Whoever has such a process, perhaps by a name that was cut in the middle of a letter, keeps nobody from looking at all others."""
+    program = tmp_path / os.fsdecode(b"\xffodd")
+    program.symlink_to("/bin/true")
+    child = subprocess.Popen([program])
+    try:
+        until("it has ended", lambda: Path(f"/proc/{child.pid}/stat").read_bytes().split(b") ")[1][:1] == b"Z")
+        found = next(stat for stat in processes.all_stats() if stat.pid == child.pid)
+        identity = identify(child.pid)
+        assert identity is not None
+        assert (found.parent, found.state, processes.exit_status(identity)) == (os.getpid(), "Z", 0)
+    finally:
+        child.wait()
+
+
 def test_a_group_ends_with_its_leader(home: Path) -> None:
     leader = session(home, children=2)
     assert len(group(leader, home).ours) == 3
@@ -122,6 +138,19 @@ def test_a_stubborn_group_is_killed(home: Path) -> None:
     assert end_group(leader, home, grace_s=20)  # the leader itself obeys
     assert group(leader, home).ours == ()
     assert time.monotonic() - began < 10
+    reap(leader)
+
+
+def test_a_group_of_more_processes_than_we_may_have_descriptors_is_ended(home: Path) -> None:
+    leader = session(home, children=2 * processes.WAITED_FOR_AT_ONCE, kind="stubborn")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(list(Path("/proc/self/fd").iterdir()))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + processes.WAITED_FOR_AT_ONCE + 10, hard))
+    try:
+        end_group(leader, home, grace_s=5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert group(leader, home).ours == ()
     reap(leader)
 
 
@@ -192,15 +221,15 @@ def test_a_process_whose_number_has_become_a_threads_is_gone(monkeypatch: pytest
 def test_processes_that_proc_hides_are_passed_over(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """/proc may be mounted so that other users' processes may not be read (hidepid=1)."""
     leader = session(home, children=1)
-    read_text = Path.read_text
+    read_bytes = Path.read_bytes
 
-    def hidden(path: Path) -> str:
+    def hidden(path: Path) -> bytes:
         if path == Path("/proc/1/stat"):
             raise PermissionError
-        return read_text(path)
+        return read_bytes(path)
 
     with monkeypatch.context() as hides:
-        hides.setattr(Path, "read_text", hidden)
+        hides.setattr(Path, "read_bytes", hidden)
         assert processes.read_stat(1) is None
         assert len(group(leader, home).ours) == 2
     end_group(leader, home, grace_s=5)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from fleetform.host import children, logs, processes
 from fleetform.host.children import Child, read_spec
 from fleetform.host.processes import Identity
@@ -283,6 +285,46 @@ def test_a_disk_that_takes_nothing_ends_neither_the_supervisor_nor_its_care_for_
     assert supervisor.poll() is None
     supervisor.terminate()
     assert supervisor.wait(15) == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"identity": 5}', '{"retired": 5}', '{"identity": {"pid": "x"}, "epoch": []}', '{"stop_signal": "SIGODD"}', "[" * 100_000],
+)
+def test_a_record_that_is_not_its_own_keeps_it_from_nothing(machine: Machine, text: str) -> None:
+    """Of a child whose file is there, of one whose file is gone."""
+    running_ = machine.settings.home / "host" / "running"
+    running_.mkdir(parents=True)
+    with subprocess.Popen(SLEEP) as stranger:
+        facts = text.replace("}", f', "cwd": 7, "stop_timeout_s": "x", "unread": {stranger.pid}}}')
+        for name in ("first", "gone"):
+            (running_ / f"{name}.json").write_text(facts)
+        machine.write_child("first", SLEEP, order=1)
+        machine.write_child("second", SLEEP, order=2)
+        supervisor = machine.start_supervisor()
+        running(machine, "first")
+        running(machine, "second")
+        until("what names nobody is removed", lambda: not (running_ / "gone.json").exists())
+        assert processes.alive(supervisor)
+        stranger.kill()
+
+
+def test_a_folder_of_files_that_is_gone_stops_nobody(machine: Machine) -> None:
+    """Each file says that its child is wanted; without the folder nobody says anything."""
+    machine.write_child("sleeper", SLEEP)
+    supervisor = machine.start_supervisor()
+    first = running(machine, "sleeper")
+    children_ = machine.settings.home / "host" / "children"
+    children_.rename(children_.with_name("moved"))
+    processes.send(supervisor, signal.SIGHUP)
+    until("it is said", lambda: "cannot look after everything" in machine.log.read_text())
+    assert processes.alive(first)
+    machine.kill(first)
+    second = until("it is looked after all the same", lambda: other(machine, "sleeper", first))
+    children_.with_name("moved").rename(children_)
+    (children_ / "sleeper.json").unlink()
+    processes.send(supervisor, signal.SIGHUP)
+    machine.await_end(second)
 
 
 def test_it_imports_nothing_but_the_standard_library() -> None:

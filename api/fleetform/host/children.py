@@ -65,7 +65,8 @@ class Child:
             self._end_retired()
             return
         self._watch(identity)
-        self.epoch = int(facts.get("epoch", 0))
+        epoch = facts.get("epoch")
+        self.epoch = epoch if isinstance(epoch, int) else 0
         if facts.get("spec") == _digest(self.spec):
             say(f"{self.spec.name}: adopted pid {identity.pid}")
         elif facts.get("exchange") and self.may_be_exchanged(self.spec):
@@ -202,8 +203,7 @@ def end_unwanted(record: Path) -> None:
     for identity in (_identity(facts.get("identity")), *_retired(facts)):
         if identity is None or not processes.alive(identity):
             continue
-        stop_signal, timeout_s = signal.Signals[facts.get("stop_signal", "SIGTERM")], float(facts.get("stop_timeout_s", 10))
-        processes.end_group(identity, Path(facts.get("cwd", "/")), timeout_s, stop_signal)
+        processes.end_group(identity, *_how_to_stop(facts))
         say(f"{record.stem}: pid {identity.pid} is not wanted any more; stopped")
     records.remove(record)
 
@@ -218,8 +218,18 @@ def recorded_identity(path: Path) -> Identity | None:
     return _identity((records.read_json(path) or {}).get("identity"))
 
 
+def _how_to_stop(facts: dict[str, Any]) -> tuple[Path, float, signal.Signals]:
+    """Directory, grace and signal, as the record says; as is usual where it does not."""
+    try:
+        cwd, grace_s = Path(facts.get("cwd", "/")), float(facts.get("stop_timeout_s", 10))
+        return cwd, grace_s, signal.Signals[facts.get("stop_signal", "SIGTERM")]
+    except (KeyError, TypeError, ValueError):
+        return Path("/"), 10.0, signal.SIGTERM
+
+
 def _retired(facts: dict[str, Any]) -> tuple[Identity, ...]:
-    return tuple(found for value in facts.get("retired", []) if (found := _identity(value)) is not None)
+    values = facts.get("retired")
+    return tuple(found for value in (values if isinstance(values, list) else ()) if (found := _identity(value)) is not None)
 
 
 def _identity(value: Any) -> Identity | None:

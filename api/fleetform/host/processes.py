@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ORPHAN_GRACE_S = 1.0
+WAITED_FOR_AT_ONCE = 64
 MAP = "forked"
 _NO_SUCH_PROCESS = frozenset({errno.ESRCH, errno.EINVAL, errno.ENOENT})
 """How kernels say it of a pid that is free, or has become the number of a thread."""
@@ -61,14 +62,12 @@ def pid_namespace() -> int:
 def read_stat(pid: int) -> Stat | None:
     """The stat line of pid, or None when there is no such process, or /proc hides it (another user's). A zombie still has one."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        fields = _stat_fields(pid)
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
-    # The command's name stands in parentheses and may itself contain parentheses and spaces.
-    fields = text[text.rindex(")") + 2 :].split()
     return Stat(
         pid=pid,
-        state=fields[0],
+        state=fields[0].decode(),
         parent=int(fields[1]),
         session_id=int(fields[3]),
         start_ticks=int(fields[19]),
@@ -79,11 +78,10 @@ def read_stat(pid: int) -> Stat | None:
 def exit_status(identity: Identity) -> int | None:
     """The wait status of that very process, as long as its parent has not asked for it; None otherwise."""
     try:
-        text = Path(f"/proc/{identity.pid}/stat").read_text()
+        fields = _stat_fields(identity.pid)
     except (FileNotFoundError, ProcessLookupError):
         return None
-    fields = text[text.rindex(")") + 2 :].split()
-    return int(fields[49]) if fields[0] == "Z" and int(fields[19]) == identity.start_ticks else None
+    return int(fields[49]) if fields[0] == b"Z" and int(fields[19]) == identity.start_ticks else None
 
 
 def all_stats() -> list[Stat]:
@@ -200,9 +198,15 @@ def works_in(identity: Identity, home: Path) -> bool:
 
 
 def wait_for_all(identities: Iterable[Identity], timeout_s: float) -> None:
-    """Until every one of them has ended, or the time is over."""
-    poller = select.poll()
+    """Until every one of them has ended, or the time is over. A few at a time: they may be more than we may have descriptors."""
     deadline = time.monotonic() + timeout_s
+    left = list(identities)
+    for first in range(0, len(left), WAITED_FOR_AT_ONCE):
+        _wait_for_some(left[first : first + WAITED_FOR_AT_ONCE], deadline)
+
+
+def _wait_for_some(identities: Iterable[Identity], deadline: float) -> None:
+    poller = select.poll()
     open_fds: set[int] = set()
     try:
         for identity in identities:
@@ -218,6 +222,12 @@ def wait_for_all(identities: Iterable[Identity], timeout_s: float) -> None:
     finally:
         for descriptor in open_fds:
             os.close(descriptor)
+
+
+def _stat_fields(pid: int) -> list[bytes]:
+    """What stands behind the command's name, which is anybody's choice: it may contain parentheses and spaces, and need not be text."""
+    text = Path(f"/proc/{pid}/stat").read_bytes()
+    return text[text.rindex(b")") + 2 :].split()
 
 
 def _same(identity: Identity) -> Stat | None:

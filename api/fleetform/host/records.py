@@ -34,7 +34,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """The JSON object in path, or None when it is missing or not one: a record that cannot be read says nothing."""
     try:
         value = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

@@ -14,6 +14,7 @@ children (PR_SET_CHILD_SUBREAPER); their exit status is written to `host/exits/<
 """
 
 import argparse
+import contextlib
 import ctypes
 import os
 import select
@@ -31,6 +32,7 @@ PR_SET_CHILD_SUBREAPER = 36
 WAIT_POLL_S = 0.1
 ROTATE_EVERY_S = 5.0
 FAILED_WAIT_S = 1.0
+STOP_TRIES = 5
 ALREADY_RUNS = 3
 
 
@@ -47,6 +49,7 @@ class Supervisor:
         self.children: dict[str, Child] = {}
         self.stopping = False
         self.rescan = True
+        self.scan_at = 0.0
         self.rotate_at = 0.0
 
     def run(self) -> None:
@@ -61,10 +64,22 @@ class Supervisor:
                 time.sleep(FAILED_WAIT_S)
             self._sleep(wake)
         for child in reversed(self._in_order()):
-            child.stop()
-            self._reap()
-        records.remove(self.record)
+            self._stop(child)
+        with contextlib.suppress(OSError):  # it names a process that is gone, which whoever reads it sees
+            records.remove(self.record)
         say("stopped")
+
+    def _stop(self, child: Child) -> None:
+        """Stop it; where that fails, as without a free descriptor, try again: the others are to be stopped too."""
+        for _ in range(STOP_TRIES):
+            try:
+                child.stop()
+                self._reap()
+            except OSError as error:
+                say(f"{child.spec.name} cannot be stopped: {error}")
+                time.sleep(FAILED_WAIT_S)
+            else:
+                return
 
     def _prepare(self) -> int:
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -81,11 +96,15 @@ class Supervisor:
 
     def _look(self) -> None:
         """Bring everything one step nearer to what the files say."""
-        if self.rescan:
-            self.rescan = False
-            self._scan()
-        self._reap()
         now = time.monotonic()
+        if self.rescan and now >= self.scan_at:
+            self.rescan = False
+            try:
+                self._scan()
+            except OSError as error:  # what is known of the others holds
+                say(f"cannot look after everything: {error}")
+                self.rescan, self.scan_at = True, now + FAILED_WAIT_S
+        self._reap()
         for child in self._in_order():
             if child.lost_its_sockets():
                 say(f"{child.spec.name}: its sockets were removed; it is started anew")
@@ -95,30 +114,43 @@ class Supervisor:
         self._rotate(now)
 
     def _scan(self) -> None:
-        """Bring the children in line with their files. A file that cannot be read leaves its child as it is."""
+        """Bring the children in line with their files. A file that cannot be read leaves its child as it is, and so does no folder.
+
+        OSError when something could not be looked at, once all the rest has been.
+        """
         found: dict[str, Spec] = {}
-        for path in sorted(self.specs.glob("*.json")):
+        for path in sorted(path for path in self.specs.iterdir() if path.match("*.json")):
             spec = read_spec(path)
             if spec is not None:
                 found[spec.name] = spec
             elif path.stem in self.children:
                 found[path.stem] = self.children[path.stem].spec
-        for name, child in list(self.children.items()):
-            spec = found.get(name)
-            if spec == child.spec:
-                continue
+        failures: list[OSError] = []
+        for name in [*self.children, *(name for name in found if name not in self.children)]:
+            try:
+                self._follow(name, found.get(name))
+            except OSError as error:
+                failures.append(error)
+        for record in self.records.glob("*.json"):
+            if record.stem not in self.children and not (self.specs / record.name).exists():
+                end_unwanted(record)
+        if failures:
+            raise failures[0]
+
+    def _follow(self, name: str, spec: Spec | None) -> None:
+        """Bring one child in line with its file; None: it has none any more."""
+        child = self.children.get(name)
+        if child is not None and spec != child.spec:
             if spec is not None and child.may_be_exchanged(spec):
                 child.exchange(spec)
             else:
                 child.stop()
                 del self.children[name]
-        for name, spec in found.items():
-            if name not in self.children:
-                self.children[name] = Child(spec, self.records / f"{name}.json")
-                self.children[name].adopt()
-        for record in self.records.glob("*.json"):
-            if record.stem not in self.children and not (self.specs / record.name).exists():
-                end_unwanted(record)
+        if spec is not None and name not in self.children:
+            child = Child(spec, self.records / f"{name}.json")
+            # Ours once it is adopted: what may still run is not started beside itself.
+            child.adopt()
+            self.children[name] = child
 
     def _reap(self) -> None:
         """Collect every child that ended, ours and those reparented to us; then see which adopted ones ended unseen."""
@@ -158,7 +190,7 @@ class Supervisor:
         for child in self.children.values():
             if child.pidfd is not None:
                 poller.register(child.pidfd, select.POLLIN)
-        waiting = any(child.identity is None for child in self.children.values())
+        waiting = self.rescan or any(child.identity is None for child in self.children.values())
         poller.poll((WAIT_POLL_S if waiting else ROTATE_EVERY_S) * 1000)
         try:
             while os.read(wake, 512):
@@ -175,6 +207,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="fleetform host", description="Run the host process of this machine.")
     parser.add_argument("--home", type=Path, default=Path(os.environ.get("FLEETFORM_HOME") or ".fleetform"))
     home = parser.parse_args(argv).home.resolve()
+    os.umask(0o077)
     lock = records.try_lock(records.private_directory(home / "host") / "supervisor.lock")
     if lock is None:
         say(f"a supervisor already runs for {home}")
