@@ -51,6 +51,7 @@ def test_a_version_that_does_worse_is_turned_back_at_once_by_one_change_of_weigh
     assert world.weights() == {"v1": 100}
     assert world.status.rejected is not None
     assert (world.status.rejected.generation, world.status.rejected.reason) == (2, reason)
+    assert world.status.rejected.versions == ("m:v2",)
     assert world.status.rejected.evidence[0].startswith("v2: ")
     ready = condition(world.status.conditions, ConditionType.READY)
     assert ready is not None

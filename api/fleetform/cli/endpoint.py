@@ -117,7 +117,8 @@ def _facts(found: types.Endpoint) -> list[tuple[str, object]]:
         *((f"condition {c.type}", f"{'yes' if c.status else 'no'} {c.reason} {c.message}".rstrip()) for c in status.conditions),
     ]
     if status.rejected is not None:
-        facts += [("rejected", f"generation {status.rejected.generation}: {status.rejected.reason}")]
+        versions = f" ({', '.join(status.rejected.versions)})" if status.rejected.versions else ""
+        facts += [("rejected", f"generation {status.rejected.generation}: {status.rejected.reason}{versions}")]
         facts += [("evidence", line) for line in status.rejected.evidence]
     return facts
 

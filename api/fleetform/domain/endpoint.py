@@ -16,11 +16,20 @@ class LiveState(Record, frozen=True, kw_only=True):
 
 
 class Rejected(Record, frozen=True, kw_only=True):
-    """A generation that was tried and turned back. evidence: sentences and log lines, redacted."""
+    """A generation that was tried and turned back. evidence: sentences and log lines, redacted.
+
+    versions: the model versions that would have got more traffic, as `model:version`.
+    """
 
     generation: int
     reason: str
     evidence: tuple[str, ...] = ()
+    versions: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """Why, and what: such as `Crashed (acme-summarizer:v1.5)`."""
+        return f"{self.reason} ({', '.join(self.versions)})" if self.versions else self.reason
 
 
 class ReplicaCounts(Record, frozen=True, kw_only=True):

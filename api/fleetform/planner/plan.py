@@ -146,6 +146,8 @@ def _judge(draft: Draft) -> Draft:
 
 def _turn_back(draft: Draft, rejected: Rejected) -> Draft:
     state = draft.wanted_state
+    brought = {state.tracks[t].model_version for t in gate.candidates(state) if t in state.tracks}
+    rejected = msgspec.structs.replace(rejected, versions=tuple(sorted(brought)))
     ended = history.turned_back(state.record, rejected, draft.now)
     draft = draft.but(state=rollout.rolled_back(msgspec.structs.replace(state, record=ended)), rejection=rejected)
     return draft.but(state=rollout.acknowledged(draft.wanted_state, _acked(draft), draft.now))

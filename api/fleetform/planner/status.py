@@ -82,7 +82,7 @@ def ready(picture: Picture) -> Verdict:
     if picture.desired.deleting:
         return False, Reason.DELETING, "the endpoint is being deleted"
     if picture.rejected is not None:
-        return False, Reason.ROLLED_BACK, f"generation {picture.rejected.generation} was rolled back: {picture.rejected.reason}"
+        return False, Reason.ROLLED_BACK, f"generation {picture.rejected.generation} was rolled back: {picture.rejected.words}"
     if _serves(picture):
         return True, Reason.SERVING, ""
     if _rests(picture):

@@ -72,6 +72,9 @@ func rejection(endpoint *gen.Endpoint) string {
 	reason := condition.RolledBack
 	if rejected := endpoint.Status.Rejected; rejected != nil {
 		reason = rejected.Reason
+		if len(rejected.Versions) > 0 {
+			reason += " (" + strings.Join(rejected.Versions, ", ") + ")"
+		}
 	}
 	return fmt.Sprintf("generation %d was rolled back: %s", endpoint.Metadata.Generation, reason)
 }

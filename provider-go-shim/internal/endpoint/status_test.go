@@ -21,7 +21,7 @@ func TestJudge(t *testing.T) {
 		"not observed yet":       {endpoint: serving(), change: func(e *gen.Endpoint) { e.Status.ObservedGeneration = 3 }, generation: 4, want: wait.Waiting},
 		"not ready yet":          {endpoint: serving(), change: func(e *gen.Endpoint) { e.Status.Ready = false }, generation: 4, want: wait.Waiting},
 		"replaced by another":    {endpoint: serving(), generation: 3, want: wait.Failed, says: "replaced by generation 4"},
-		"rolled back":            {endpoint: rolledBack(), generation: 5, want: wait.Failed, says: "generation 5 was rolled back: CrashLoop"},
+		"rolled back":            {endpoint: rolledBack(), generation: 5, want: wait.Failed, says: "generation 5 was rolled back: CrashLoop (m:v2)"},
 		"rolled back, not noted": {endpoint: rolledBack(), change: func(e *gen.Endpoint) { e.Status.Rejected = nil }, generation: 5, want: wait.Failed, says: "RolledBack"},
 		"an earlier rejection is not ours": {
 			endpoint: serving(), change: func(e *gen.Endpoint) { e.Status.Rejected = &gen.Rejected{Generation: 3} }, generation: 4, want: wait.Done,

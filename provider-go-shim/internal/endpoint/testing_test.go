@@ -67,7 +67,7 @@ func rolledBack() *gen.Endpoint {
 	endpoint.Spec.Variants = map[string]gen.VariantSpec{"v1": {ModelVersion: "m:v2"}}
 	endpoint.Status.Ready = false
 	endpoint.Status.Conditions = []gen.Condition{says("Ready", false, "RolledBack"), says("Degraded", true, "CrashLoop")}
-	endpoint.Status.Rejected = &gen.Rejected{Generation: 5, Reason: "CrashLoop", Evidence: []string{"RuntimeError: no weights"}}
+	endpoint.Status.Rejected = &gen.Rejected{Generation: 5, Reason: "CrashLoop", Versions: []string{"m:v2"}, Evidence: []string{"RuntimeError: no weights"}}
 	return endpoint
 }
 

@@ -260,11 +260,14 @@ class Region(Struct, kw_only=True):
 class Rejected(Struct, kw_only=True):
     """
     A generation that was tried and turned back. evidence: sentences and log lines, redacted.
+
+    versions: the model versions that would have got more traffic, as `model:version`.
     """
 
     generation: int
     reason: str
     evidence: list[str]
+    versions: list[str]
 
 
 class ReplicaCounts(Struct, kw_only=True):

@@ -664,10 +664,13 @@ type QuotaStatus struct {
 type Reason string
 
 // Rejected A generation that was tried and turned back. evidence: sentences and log lines, redacted.
+//
+// versions: the model versions that would have got more traffic, as `model:version`.
 type Rejected struct {
 	Evidence   []string `json:"evidence"`
 	Generation int64    `json:"generation"`
 	Reason     string   `json:"reason"`
+	Versions   []string `json:"versions"`
 }
 
 // ReplicaCounts defines model for ReplicaCounts.
