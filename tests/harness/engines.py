@@ -15,6 +15,8 @@ from tests.harness.stack import Stack
 OUT = "/failed_eds_health"
 """Envoy's word for a host that the feed has marked unhealthy."""
 
+HEALTHY = "healthy"
+
 
 class Engine(NamedTuple):
     """One serving engine. socket: where Envoy finds it. members: all of its processes, the leader first."""
@@ -51,6 +53,10 @@ class Looker:
     def out(self, endpoint: str) -> set[str]:
         """Sockets of the engines that Envoy sends nothing new because they hang."""
         return {socket for socket, flags in self._flags(endpoint).items() if OUT in flags}
+
+    def healthy(self, endpoint: str) -> set[str]:
+        """Sockets to which Envoy sends what comes next, by all that it knows."""
+        return {socket for socket, flags in self._flags(endpoint).items() if flags == HEALTHY}
 
     def routed(self, endpoint: str) -> set[str]:
         """Sockets of all that Envoy knows of the endpoint."""
