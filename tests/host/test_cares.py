@@ -83,6 +83,20 @@ async def test_a_log_that_cannot_be_cut_keeps_no_old_one(host: Host) -> None:
     await found.let_go()
 
 
+async def test_a_copy_of_a_record_is_no_other_replica(host: Host) -> None:
+    """Two lives of one replica would each start, stop and clean up what the other runs."""
+    record = ReplicaRecord(start=a_start_command("r1"), state=S.STOPPING)
+    save(host.layout, record)
+    original = host.layout.record("r1")
+    original.with_name("r1 copy.json").write_bytes(original.read_bytes())
+    original.with_name("r0.json").write_bytes(original.read_bytes())
+    found = Replicas(host)
+    with mock.patch("fleetform.host.replica.Replica.begin", autospec=True) as begin:
+        found.adopt()
+    assert [call.args[0].record.replica_id for call in begin.call_args_list] == ["r1"]
+    await found.let_go()
+
+
 async def test_a_replica_whose_record_cannot_be_removed_is_known_until_it_can(host: Host) -> None:
     save(host.layout, ReplicaRecord(start=a_start_command("r1"), state=S.EXITED))
     found = Replicas(host)

@@ -1,6 +1,7 @@
 """When a replica may be ended: what the proxy says decides; and why it ended: what the kernel counted decides."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterable
 from datetime import timedelta
@@ -14,6 +15,7 @@ from fleetform.domain.rollout import Track
 from fleetform.host import ending, logs, oom
 from fleetform.host.record import ReplicaRecord, utc_now
 from tests.builders import a_manifest
+from tests.faults.small_disks import tmpfs
 
 
 class Proxy:
@@ -145,6 +147,25 @@ def test_the_counter_of_the_root_of_all_groups_is_passed_over(tmp_path: Path) ->
     assert oom.kills((root, machine)) == 0
     (tmp_path / "release_agent").touch()
     assert oom.kills((root, machine)) == 3
+
+
+def test_a_log_that_has_filled_its_disk_is_cut(tmp_path: Path) -> None:
+    """There is no room for a copy of its end; uncut, it would keep the disk full, and whatever else writes there from going on."""
+    with tmpfs(tmp_path / "disk", 1) as disk:
+        log = disk / "log"
+        logs.rotated(log).write_bytes(b"x" * 256 * 1024)
+        with contextlib.suppress(OSError), log.open("ab", buffering=0) as writer:
+            while True:
+                writer.write(b"x" * 4095 + b"\n")
+        logs.rotate(log, 512 * 1024)
+        assert log.stat().st_size == 0
+        assert logs.tail(log, 1) != (), "what there was room for is kept"
+        (disk / "record").write_bytes(b"x" * 100_000)
+
+
+def test_a_log_that_cannot_be_read_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    assert logs.last_words(tmp_path / "log", 50) == ()
 
 
 def test_frames_of_tracebacks_do_not_push_out_what_was_said(tmp_path: Path) -> None:

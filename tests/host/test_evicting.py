@@ -114,6 +114,14 @@ async def test_one_that_takes_its_time_to_end_holds_up_no_command(layout: Layout
     await pool.let_go()
 
 
+async def test_a_copy_of_a_record_is_no_other_engine(layout: Layout) -> None:
+    sleeper.save(layout, asleep("r1"))
+    layout.sleeper("r0").write_bytes(layout.sleeper("r1").read_bytes())
+    layout.sleeper("r1").unlink()
+    assert list(sleeper.load_all(layout)) == []
+    assert layout.sleeper("r0").exists(), "what cannot be told is left where it is"
+
+
 async def test_one_that_takes_its_time_to_be_removed_holds_up_no_command(
     layout: Layout, board: Board, monkeypatch: pytest.MonkeyPatch
 ) -> None:

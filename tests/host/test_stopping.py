@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, cast
 from unittest import mock
 
@@ -28,6 +29,7 @@ from fleetform.host.layout import Layout
 from fleetform.host.ledger import Ledger
 from fleetform.host.parts import Artifacts, Host
 from fleetform.host.pool.pool import WarmPool
+from fleetform.host.processes import Identity
 from fleetform.host.record import ReplicaRecord, domain_identity, load_all, save, utc_now
 from fleetform.host.replica import Replica
 from fleetform.host.replicas import Replicas
@@ -177,13 +179,47 @@ async def test_a_start_that_never_gets_on_fails_when_its_time_is_over(host: Host
     assert replica.record.message == "the host could not go on: No space left on device"
 
 
-async def test_a_lack_of_descriptors_ends_no_engine_that_serves(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def that_serves(host: Host, tmp_path: Path) -> tuple[Identity, ReplicaRecord]:
+    """A process, and the record of the replica whose engine it is."""
     work = records.private_directory(host.layout.work("r1"))
     leader = launch(["/bin/sleep", "600"], {}, work, tmp_path / "log", lambda identity: None)
     (tmp_path / "socket").touch()
     serving = msgspec.structs.replace(
         a_record(), state=S.SERVING, address=Unix(path=str(tmp_path / "socket")), process=domain_identity(leader)
     )
+    return leader, serving
+
+
+@pytest.mark.parametrize("where", ["fleetform.host.losing.lost", "fleetform.host.ending.clean"])
+async def test_a_lack_of_threads_ends_no_engine_that_serves_and_keeps_none_from_its_end(
+    where: str, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leader, serving = that_serves(host, tmp_path)
+    real, refusals = resolve_name(where), [True] * 3
+
+    def scarce(*what: Any) -> Any:
+        if refusals:
+            refusals.pop()
+            raise RuntimeError("can't start new thread")
+        return real(*what)
+
+    monkeypatch.setattr(where, scarce)
+    monkeypatch.setattr("fleetform.host.replica.RETRY_S", 0.01)
+    monkeypatch.setattr("fleetform.host.exits.NOTE_WAIT_S", 0.1)
+    replica = Replica(host, serving)
+    replica.begin()
+    if where.endswith("lost"):
+        await reached(lambda: not refusals)
+        assert (replica.record.state, replica.record.failure) == (S.SERVING, None)
+        assert processes.alive(leader)
+    processes.send(leader, signal.SIGKILL)
+    await ended(replica)
+    assert replica.record.failure is FailureReason.CRASHED
+    assert not refusals
+
+
+async def test_a_lack_of_descriptors_ends_no_engine_that_serves(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    leader, serving = that_serves(host, tmp_path)
     real, refusals = os.pidfd_open, iter([True] * 3)
 
     def scarce(pid: int) -> int:

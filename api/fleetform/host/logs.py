@@ -4,6 +4,7 @@ The processes append to the files themselves. A pipe would bound them better, bu
 dies too.
 """
 
+import errno
 import os
 import re
 import shutil
@@ -42,19 +43,29 @@ def last_words(path: Path, lines: int) -> tuple[str, ...]:
 def rotate(path: Path, limit_bytes: int = LIMIT_BYTES) -> bool:
     """Move the last limit_bytes of path to its rotated file once it holds more. True when it did.
 
-    Copied and cut, because the writers keep the file open; they append, so they go on at the new end.
+    On a full disk it keeps what there is room for. Copied and cut, because the writers keep the file open; they append, so they go on
+    at the new end.
     """
     try:
         if path.stat().st_size <= limit_bytes:
             return False
     except FileNotFoundError:
         return False
+    try:
+        _keep_end(path, limit_bytes)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        # It may be what has filled the disk: uncut, it would keep it full.
+    os.truncate(path, 0)
+    return True
+
+
+def _keep_end(path: Path, limit_bytes: int) -> None:
     with path.open("rb") as source, rotated(path).open("wb") as kept:
         rotated(path).chmod(0o600)
         source.seek(-limit_bytes, os.SEEK_END)
         shutil.copyfileobj(source, kept)
-    os.truncate(path, 0)
-    return True
 
 
 def rotated(path: Path) -> Path:
@@ -68,7 +79,7 @@ def _end_of(path: Path) -> list[str]:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - TAIL_BYTES))
             text = file.read().decode("utf-8", "replace")
-    except FileNotFoundError:
+    except OSError:  # there is none, or the disk is ill: nobody is kept from ending for want of last words
         return []
     lines = text.splitlines()
     return lines[1:] if size > TAIL_BYTES else lines

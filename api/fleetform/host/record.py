@@ -135,9 +135,14 @@ def save(layout: Layout, record: ReplicaRecord) -> None:
 
 
 def load_all(layout: Layout) -> Iterator[ReplicaRecord]:
-    """Every record of this host. One that cannot be read is left where it is, and named in the log: what it tells of may still run."""
+    """Every record of this host. One that cannot be read, or bears another's name, is left there and named in the log: what it tells of may run."""
     for path in sorted(layout.replicas.glob("*.json")):
         try:
-            yield msgspec.json.decode(path.read_bytes(), type=ReplicaRecord)
+            found = msgspec.json.decode(path.read_bytes(), type=ReplicaRecord)
         except (OSError, msgspec.DecodeError) as error:
             log.error("record_unreadable", path=str(path), error=str(error))
+            continue
+        if path.stem == found.replica_id:
+            yield found
+        else:
+            log.error("record_misplaced", path=str(path), replica=found.replica_id)

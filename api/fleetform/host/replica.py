@@ -4,7 +4,7 @@ import asyncio
 import signal
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from fleetform.domain.protocol import HostReplicaState, StopReplica
 from fleetform.domain.replica import FailureReason
@@ -111,9 +111,9 @@ class Replica(Recorded):
                 if is_unsaved:
                     await self.update()  # nothing may follow from what this process alone knows
                 await self._go_on()
-            except OSError as error:
+            except Exception as error:
                 is_unsaved = True
-                self.log.error("replica_cannot_go_on", error=str(error))
+                self.log.error("replica_cannot_go_on", error=str(error), exc_info=not isinstance(error, OSError))
                 await asyncio.sleep(RETRY_S)
             else:
                 return
@@ -136,6 +136,9 @@ class Replica(Recorded):
             why = error.strerror or type(error).__name__
             await self._failed(FailureReason.LAUNCH_REFUSED, f"the host could not go on: {why}")
         except Exception as error:
+            # As where no thread can be begun: what serves does so without us.
+            if self.record.state is HostReplicaState.SERVING and processes.alive(cast(Identity, self.record.identity)):
+                raise
             self.log.exception("replica_task_failed")
             await self._failed(FailureReason.LAUNCH_REFUSED, f"the host could not go on: {type(error).__name__}")
         await self._finish()

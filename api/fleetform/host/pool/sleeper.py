@@ -90,12 +90,17 @@ def save(layout: Layout, sleeper: Sleeper) -> None:
 
 
 def load_all(layout: Layout) -> Iterator[Sleeper]:
-    """Every engine that sleeps here. A record that cannot be read is left where it is, and named in the log: what it tells of may run."""
+    """Every engine that sleeps here. A record that cannot be read, or bears another's name, is left there and named in the log: what it tells of may run."""
     for path in sorted(layout.sleepers.glob("*.json")):
         try:
-            yield msgspec.json.decode(path.read_bytes(), type=Sleeper)
+            found = msgspec.json.decode(path.read_bytes(), type=Sleeper)
         except (OSError, msgspec.DecodeError) as error:
             log.error("record_unreadable", path=str(path), error=str(error))
+            continue
+        if path.stem == found.engine_id:
+            yield found
+        else:
+            log.error("record_misplaced", path=str(path), engine=found.engine_id)
 
 
 def _software() -> dict[str, str]:
