@@ -135,7 +135,10 @@ def save(layout: Layout, record: ReplicaRecord) -> None:
 
 
 def load_all(layout: Layout) -> Iterator[ReplicaRecord]:
-    """Every record of this host. One that cannot be read, or bears another's name, is left there and named in the log: what it tells of may run."""
+    """Every record of this host. A record that cannot be read, or bears another's name, is left there and named in the log.
+
+    What it tells of may run.
+    """
     for path in sorted(layout.replicas.glob("*.json")):
         try:
             found = msgspec.json.decode(path.read_bytes(), type=ReplicaRecord)

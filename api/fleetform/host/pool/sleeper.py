@@ -90,7 +90,10 @@ def save(layout: Layout, sleeper: Sleeper) -> None:
 
 
 def load_all(layout: Layout) -> Iterator[Sleeper]:
-    """Every engine that sleeps here. A record that cannot be read, or bears another's name, is left there and named in the log: what it tells of may run."""
+    """Every engine that sleeps here. A record that cannot be read, or bears another's name, is left there and named in the log.
+
+    What it tells of may run.
+    """
     for path in sorted(layout.sleepers.glob("*.json")):
         try:
             found = msgspec.json.decode(path.read_bytes(), type=Sleeper)
