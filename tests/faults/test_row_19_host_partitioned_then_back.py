@@ -9,11 +9,14 @@ from tests.e2e.shop import Shop
 from tests.harness.load import SteadyLoad
 from tests.harness.waiting import until
 
-pytestmark = [pytest.mark.envoy, pytest.mark.postgres, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.envoy, pytest.mark.postgres, pytest.mark.timeout(1200)]
 WORKER = "fleetform host worker"
+TOLD_S = 15.0
+SLACK_S = 5.0
+"""For the command line, on a machine that has other things to do."""
 
 
-@pytest.mark.parametrize("away_s", [20, pytest.param(300, marks=pytest.mark.faults)])
+@pytest.mark.parametrize("away_s", [20, *(pytest.param(away_s, marks=pytest.mark.faults) for away_s in (60, 600))])
 def test_row_19_what_a_silent_host_runs_serves_on_and_is_taken_as_it_is(shop: Shop, away_s: int) -> None:
     """The worker is stopped: the server's questions get no answer, as behind a network that is cut."""
     name = f"cut-{away_s}"
@@ -24,7 +27,7 @@ def test_row_19_what_a_silent_host_runs_serves_on_and_is_taken_as_it_is(shop: Sh
         load.answer_at_least(20)
         os.kill(worker, signal.SIGSTOP)
         try:
-            until("the loss is told", lambda: shop.degraded(name) == "HostUnreachable", timeout_s=30)
+            until("the loss is told", lambda: shop.degraded(name) == "HostUnreachable", timeout_s=TOLD_S + SLACK_S)
             load.answer_at_least(20 * away_s, timeout_s=away_s + 60)
             assert shop.engines() == before, "nothing is started for what may still run"
         finally:
