@@ -1,5 +1,7 @@
 """One leader per shard, with an epoch that only grows."""
 
+import asyncio
+
 import pytest
 
 from fleetform.errors import NotLeader
@@ -56,6 +58,37 @@ async def test_a_stopped_leader_that_goes_on_does_not_take_the_shard_back_from_i
     assert await second.renew()
     assert not await third.take()
     for claim in (first, second, third):
+        await claim.give_up()
+
+
+async def test_a_claim_is_renewed_beside_any_write_and_taken_beside_none(store: str) -> None:
+    """Where writes follow each other closely, a renewal that waits for those under way could wait for ever: others join them."""
+    first, second = Claim(store, "s", "one"), Claim(store, "s", "two")
+    assert await first.take()
+    written = asyncio.Event()
+
+    async def write() -> None:
+        async with database.transaction():
+            await lease.guard("s", first.epoch)
+            guarded.set()
+            await written.wait()
+
+    guarded = asyncio.Event()
+    writing = asyncio.create_task(write())
+    await guarded.wait()
+    async with asyncio.timeout(10):
+        assert await first.renew()
+    await database.rows("UPDATE lease SET expires_at = now() - interval '1 second'")
+    taking = asyncio.create_task(second.take())
+    waits = "SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    async with asyncio.timeout(10):
+        while not taking.done() and not (await database.rows(waits))[0]["n"]:
+            await asyncio.sleep(0.01)
+    assert not taking.done(), "nobody takes the shard over in the middle of a write"
+    written.set()
+    assert await taking
+    await writing
+    for claim in (first, second):
         await claim.give_up()
 
 

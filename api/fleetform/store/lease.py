@@ -12,7 +12,7 @@ import asyncpg
 
 from fleetform.errors import NotLeader
 from fleetform.steps import Step, step
-from fleetform.store.database import CONNECT_TIMEOUT_S, away, rows
+from fleetform.store.database import CONNECT_TIMEOUT_S, away, rows, transaction
 
 TTL_S = 15
 RENEW_S = 5
@@ -42,7 +42,9 @@ class Claim:
         # That of the epoch to come before the row: whoever sees the row must find the lock taken.
         if not free or not await self._lock(seen["epoch"] + 1):
             return False
-        found = await rows(_TAKE, self.shard, self.holder, seen["epoch"] + 1, float(TTL_S), seen["epoch"])
+        async with transaction():
+            await rows("SELECT FROM lease WHERE shard = {} FOR UPDATE", self.shard)  # after every write that has been guarded
+            found = await rows(_TAKE, self.shard, self.holder, seen["epoch"] + 1, float(TTL_S), seen["epoch"])
         if found:
             self.epoch = found[0]["epoch"]
         return bool(found)
@@ -89,8 +91,11 @@ def _key(shard: str) -> int:
 
 
 async def guard(shard: str, epoch: int) -> None:
-    """Inside a transaction: nobody takes the shard over before it ends. NotLeader when somebody has."""
-    found: list[dict[str, Any]] = await rows("SELECT epoch FROM lease WHERE shard = {} FOR SHARE", shard)
+    """Inside a transaction: nobody takes the shard over before it ends. NotLeader when somebody has.
+
+    By a lock that a renewal need not wait for: guarded writes may follow each other so closely that it would never be its turn.
+    """
+    found: list[dict[str, Any]] = await rows("SELECT epoch FROM lease WHERE shard = {} FOR KEY SHARE", shard)
     if not found or found[0]["epoch"] != epoch:
         seen = found[0]["epoch"] if found else 0
         raise NotLeader(f"shard {shard} is led with epoch {seen}, not {epoch}", shard=shard, epoch=epoch, seen=seen)
