@@ -222,6 +222,16 @@ def test_usage_of_a_stream_is_logged(own_gateway: Gateway, engine: EchoEngine) -
     assert own_gateway.logged(str(raw.headers["x-request-id"]))["usage"] == {"prompt_tokens": 8, "completion_tokens": 9}
 
 
+def test_no_event_of_a_declared_engine_ends_envoy(own_gateway: Gateway, engine: EchoEngine) -> None:
+    """Such as `data: null`: JSON that is neither an object nor a list."""
+    own_gateway.publish(a_route("declared", a_track("v1", 100, engine.path), command_engine=True))
+    events = [f"data: {data}\n\n" for data in ("null", "1", '"x"', "true", "[]", "{", "", "[DONE]")]
+    create = own_gateway.client().chat.completions.with_streaming_response.create
+    with create(model="declared", messages=[], extra_body={"stream": True, "events": events}) as answer:
+        assert b"".join(answer.iter_bytes()) == "".join(events).encode()
+    assert own_gateway.envoy.poll() is None
+
+
 def test_the_access_log_is_rotated_while_requests_come(own_gateway: Gateway, engine: EchoEngine) -> None:
     """No line is lost: what was asked before is in the old file, what is asked afterwards in the new one."""
     path = own_gateway.settings.access_log

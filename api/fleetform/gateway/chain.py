@@ -9,7 +9,7 @@ ff.buffer     lifts the body limit to ours
 ff.model      `model` of the body to metadata; what is wrong with the body to `why`
 ff.key        project/model to the header that names the cluster; directly behind ff.model, which drops the cached route
 ff.scope      not JSON, no model, endpoint outside the token's scope
-ff.usage_*    token counts of the answer to metadata, for the access log
+ff.usage_*    token counts of the answer to metadata, for the access log; not those of a stream of a declared engine
 router
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 
 from fleetform.gateway import cel
 from fleetform.gateway.filters import JWT_FILTER, REVOKED_FILTER
-from fleetform.gateway.resources import ANSWER_BUFFER
+from fleetform.gateway.resources import ANSWER_BUFFER, METADATA, VLLM
 from fleetform.settings import Settings
 
 EXTENSIONS = "type.googleapis.com/envoy.extensions"
@@ -153,14 +153,16 @@ def _rules(denials: list[tuple[cel.Node, str]], allow: cel.Node) -> Json:
 
 
 def _branch(condition: cel.Node, name: str, action: str) -> Json:
+    return {"predicate": {"single_predicate": _holds(condition)}, "on_match": _decision(name, action)}
+
+
+def _holds(condition: cel.Node) -> Json:
     matcher = "type.googleapis.com/xds.type.matcher.v3"
-    predicate = {
+    expression = {"cel_expr_parsed": {"expr": cel.numbered(condition), "source_info": {}}}
+    return {
         "input": _typed("attributes", f"{matcher}.HttpAttributesCelMatchInput"),
-        "custom_match": _typed(
-            "cel", f"{matcher}.CelMatcher", expr_match={"cel_expr_parsed": {"expr": cel.numbered(condition), "source_info": {}}}
-        ),
+        "custom_match": _typed("cel", f"{matcher}.CelMatcher", expr_match=expression),
     }
-    return {"predicate": {"single_predicate": predicate}, "on_match": _decision(name, action)}
 
 
 def _decision(name: str, action: str) -> Json:
@@ -180,27 +182,38 @@ def _usage_rules() -> list[Json]:
 
 def _usage_json() -> Json:
     """The filter holds an answer back until it is whole, and fails those over the connection's buffer: so it sees small ones only."""
-    matcher = "type.googleapis.com/envoy.type.matcher.v3.HttpResponseHeaderMatchInput"
-    small = {
-        "input": _typed("length", matcher, header_name="content-length"),
-        "value_match": {"safe_regex": {"google_re2": {}, "regex": f"[0-9]{{1,{len(str(ANSWER_BUFFER)) - 1}}}"}},
-    }
-    skip = _typed("skip", f"{EXTENSIONS}.filters.common.matcher.action.v3.SkipFilter")
     rules = typed(f"{EXTENSIONS}.filters.http.json_to_metadata.v3.JsonToMetadata", response_rules={"rules": _usage_rules()})
-    return _typed(
-        "ff.usage_json",
-        f"{EXTENSIONS}.common.matching.v3.ExtensionWithMatcher",
-        extension_config={"name": "json", "typed_config": rules},
-        xds_matcher={
-            "matcher_list": {"matchers": [{"predicate": {"not_matcher": {"single_predicate": small}}, "on_match": {"action": skip}}]}
-        },
-    )
+    return _only_if("ff.usage_json", rules, _answer_header("content-length", f"[0-9]{{1,{len(str(ANSWER_BUFFER)) - 1}}}"))
 
 
 def _usage_sse() -> Json:
+    """Envoy 1.40 dies of an event whose data is JSON and neither an object nor a list: `data: null`. So the filter sees the streams of
+    engines alone whose events we know, and those of declared engines go past it.
+    """
     parser = typed(f"{EXTENSIONS}.content_parsers.json.v3.JsonContentParser", rules=[{"rule": rule} for rule in _usage_rules()])
-    return _typed(
-        "ff.usage_sse",
+    rules = typed(
         f"{EXTENSIONS}.filters.http.sse_to_metadata.v3.SseToMetadata",
         response_rules={"content_parser": {"name": "json", "typed_config": parser}},
     )
+    engine = cel.path("xds", "cluster_metadata", "filter_metadata", METADATA, "engine")
+    # The first waits for the answer: of the request the cluster is not known yet.
+    return _only_if("ff.usage_sse", rules, _answer_header("content-type", ".*"), _holds(cel.equal(engine, cel.text(VLLM))))
+
+
+def _only_if(name: str, config: Json, *predicates: Json) -> Json:
+    """A filter that is skipped unless all predicates hold."""
+    each = [{"single_predicate": predicate} for predicate in predicates]
+    all_hold = each[0] if len(each) == 1 else {"and_matcher": {"predicate": each}}
+    skip = _typed("skip", f"{EXTENSIONS}.filters.common.matcher.action.v3.SkipFilter")
+    return _typed(
+        name,
+        f"{EXTENSIONS}.common.matching.v3.ExtensionWithMatcher",
+        extension_config={"name": name, "typed_config": config},
+        xds_matcher={"matcher_list": {"matchers": [{"predicate": {"not_matcher": all_hold}, "on_match": {"action": skip}}]}},
+    )
+
+
+def _answer_header(name: str, regex: str) -> Json:
+    """A header of the answer is there, and is like that."""
+    matcher = "type.googleapis.com/envoy.type.matcher.v3.HttpResponseHeaderMatchInput"
+    return {"input": _typed(name, matcher, header_name=name), "value_match": {"safe_regex": {"google_re2": {}, "regex": regex}}}

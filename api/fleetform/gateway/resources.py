@@ -25,6 +25,8 @@ from fleetform.gateway.snapshot import EndpointRoute, Target, TrackRoute
 
 METADATA = "ff"
 """Our namespace in Envoy's metadata."""
+VLLM, COMMAND = "vllm", "command"
+"""Kinds of engines, as the metadata of a cluster tells them."""
 ACTIVATOR_HEADER = "x-ff-activator"
 """Set on every answer of the activator, so that its 503s never eject it."""
 ANSWER_BUFFER = 128 << 10
@@ -49,7 +51,13 @@ def cluster(route: EndpointRoute) -> Any:
         connect_timeout=_seconds(1),
         per_connection_buffer_limit_bytes=wrappers_pb2.UInt32Value(value=ANSWER_BUFFER),
         ignore_health_on_host_removal=True,
-        metadata=_metadata(project=route.project, endpoint=route.endpoint, timeout_s=str(route.request_timeout_s), log=route.log_content),
+        metadata=_metadata(
+            project=route.project,
+            endpoint=route.endpoint,
+            timeout_s=str(route.request_timeout_s),
+            log=route.log_content,
+            engine=COMMAND if route.command_engine else VLLM,
+        ),
         common_lb_config=_LB_CONFIG,
         circuit_breakers=_CIRCUIT_BREAKERS,
         outlier_detection=_OUTLIER_DETECTION,
