@@ -419,6 +419,17 @@ def test_a_gateway_that_is_lost_is_not_waited_for_and_the_hold_begins_then() -> 
     assert endpoint.keep(6, 1.0).replicas == 1
 
 
+@pytest.mark.parametrize("missing", [{"at": NOON}, {"since": NOON + timedelta(days=1)}])
+def test_what_was_not_seen_may_have_been_needed_so_that_the_hold_begins_when_it_is_seen_again(missing: dict[str, datetime]) -> None:
+    endpoint = Endpoint(count=3)
+    endpoint.keep(400, 16.0)
+    endpoint.keep(600, 16.0, **missing)
+    held = endpoint.under(1.0)
+    assert (held.replicas, held.reason) == (3, R.HELD)
+    assert endpoint.keep(294, 1.0).replicas == 3
+    assert endpoint.keep(8, 1.0).replicas == 1
+
+
 def test_what_was_told_later_than_now_says_nothing() -> None:
     """A clock was set back since."""
     endpoint = Endpoint(count=2)

@@ -111,6 +111,28 @@ def test_changed_bounds_hold_at_once() -> None:
     assert told(plans) == [("ScaledDown", "from 3 to 2 replicas: max_replicas is 2")]
 
 
+@pytest.mark.parametrize(
+    ("bounds", "reason", "message"),
+    [
+        ((1, 5), ScalingReason.HELD, "3 replicas were asked for by bounds of before; from now on the load decides"),
+        ((1, 3), ScalingReason.HELD, "3 replicas were asked for by bounds of before; from now on the load decides"),
+        ((3, 6), ScalingReason.MINIMUM, "min_replicas is 3"),
+    ],
+)
+def test_a_count_that_was_a_bound_does_not_name_one_that_is_gone(bounds: tuple[int, int], reason: ScalingReason, message: str) -> None:
+    least, most = bounds
+    all_day = EffectiveSchedule(cron="0 0 * * *", duration_s=86_400, timezone="UTC", min_replicas=3, max_replicas=None)
+    world = served(least=1, schedule={"day": all_day})
+    assert world.status.scaling is not None
+    assert world.status.scaling.message == "min_replicas is 3 by schedule day"
+    world.put(wish(least=least, most=most))
+    plans = world.settle()
+    assert living(world) == 3
+    assert world.status.scaling is not None
+    assert (world.status.scaling.reason, world.status.scaling.message) == (reason, message)
+    assert told(plans) == []
+
+
 def test_a_fixed_count_says_so_and_that_no_load_changes_it() -> None:
     world = served(least=2, most=2)
     assert world.status.scaling is not None

@@ -168,6 +168,17 @@ def test_while_requests_are_held_the_status_says_why_and_for_how_long() -> None:
     assert {reason for reason, _ in said} <= {Reason.PLACING, Reason.STARTING, Reason.FETCHING, Reason.DRAINING}
 
 
+def test_once_the_swapped_version_has_traffic_nothing_is_said_of_held_requests() -> None:
+    world = full(1)
+    for _ in range(20):
+        world.step()
+        progressing = condition(world.status.conditions, ConditionType.PROGRESSING)
+        assert progressing is not None
+        if world.ready() and "v2" in world.weights():
+            assert "requests are held" not in progressing.message
+    assert world.weights() == {"v2": 100}
+
+
 def test_none_leaves_in_vain_where_the_quota_of_another_instance_type_is_full() -> None:
     """The room that it gives back is of its own type."""
     scaled = {"max_replicas": 5}

@@ -17,6 +17,8 @@ from fleetform.planner.demand import Policy, edges, replicas
 from fleetform.planner.schedule import CountBounds, bounds_at
 
 R = ScalingReason
+BOUNDS = (R.MINIMUM, R.MAXIMUM, R.SCHEDULE)
+AND_SO = " and so is max_replicas"
 
 
 def policy_of(effective: EffectiveEndpoint, state: RolloutState, start_times: Mapping[str, StartTimes], bounds: CountBounds) -> Policy:
@@ -59,7 +61,8 @@ def chosen(
     count = min(max(found.replicas, policy.least), policy.most)
     if 0 < count < policy.tracks:
         count = policy.tracks
-    if count != found.replicas or (found.more_above, found.fewer_below) != edges(policy, count):
+    same = count == found.replicas and (found.more_above, found.fewer_below) == edges(policy, count)
+    if not same or _names_what_is_gone(policy, found):
         return _bounded(policy, found, count, recorded.replicas, now)
     return found
 
@@ -76,24 +79,47 @@ def _first(policy: Policy, now: datetime) -> ScalingDecision:
     if count == policy.least:
         return _decision(policy, count, R.MINIMUM, policy.words("min_replicas"), now)
     least = max(1, policy.least)
-    why = f"{policy.tracks} versions have traffic" if count > least else "the first deployment proves itself before it may go to zero"
+    why = _versions(policy) if count > least else "the first deployment proves itself before it may go to zero"
     return _decision(policy, count, R.INITIAL, f"{replicas(count)}: {why}", now)
 
 
 def _bounded(policy: Policy, found: ScalingDecision, count: int, before: int, now: datetime) -> ScalingDecision:
     """The decision as the bounds of now have it."""
     if count > found.replicas:
-        words = policy.words("min_replicas") if count == policy.least else f"{policy.tracks} versions have traffic"
+        words = policy.words("min_replicas") if count == policy.least else _versions(policy)
         reason = R.MINIMUM
     elif count < found.replicas:
         words, reason = policy.words("max_replicas"), R.MAXIMUM
     elif policy.least == policy.most:
-        words, reason = f"{policy.words('min_replicas')} and so is max_replicas", R.MINIMUM
+        words, reason = policy.words("min_replicas") + AND_SO, R.MINIMUM
+    elif _names_what_is_gone(policy, found):
+        words, reason = _without_it(policy, count)
     else:
         # The same count between other bounds: what led to it still holds.
         return msgspec.structs.replace(_decision(policy, count, found.reason, found.message, now), load=found.load)
     bound = R.SCHEDULE if policy.schedules and count in (policy.least, policy.most) else reason
     return msgspec.structs.replace(_decision(policy, count, bound, words, now), before=before)
+
+
+def _names_what_is_gone(policy: Policy, found: ScalingDecision) -> bool:
+    """True when found comes from a bound, or from versions with traffic, that are others now."""
+    if found.reason not in BOUNDS:
+        return False
+    bound = found.message.partition(";")[0].removesuffix(AND_SO)
+    return bound not in (policy.words("min_replicas"), policy.words("max_replicas"), _versions(policy))
+
+
+def _without_it(policy: Policy, count: int) -> tuple[str, ScalingReason]:
+    """The words and the reason of a count that stays when what asked for it has gone."""
+    if count == policy.least:
+        return policy.words("min_replicas"), R.MINIMUM
+    if count == policy.tracks:
+        return _versions(policy), R.MINIMUM
+    return f"{replicas(count)} were asked for by bounds of before; from now on the load decides", R.HELD
+
+
+def _versions(policy: Policy) -> str:
+    return f"{policy.tracks} versions have traffic"
 
 
 def _decision(policy: Policy, count: int, reason: ScalingReason, message: str, now: datetime) -> ScalingDecision:

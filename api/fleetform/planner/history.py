@@ -166,7 +166,9 @@ def words(state: RolloutState, hold_ends: datetime | None) -> str:
     record = state.record
     if record is None or record.phase is not RolloutPhase.RUNNING or not state.old:
         return ""
-    parts = [f"swap in place, {pause_words(record.pause_s)}"] if record.strategy == SWAP else []
+    # A single one that has been given weight is ready, and nothing is held any more.
+    pause = f", {pause_words(record.pause_s)}" if record.pause_s == 0 or not record.steps else ""
+    parts = [f"swap in place{pause}"] if record.strategy == SWAP else []
     if record.steps:
         step = record.steps[-1]
         split = ", ".join(f"{name}={weight}" for name, weight in sorted(step.weights.items()))

@@ -172,7 +172,8 @@ def degraded(picture: Picture) -> Verdict:
     failures = {} if picture.state is None else picture.state.failures
     for track, failure in sorted(failures.items()):
         reason = NAMED.get(failure.reason, Reason.CRASH_LOOP)
-        return True, reason, f"{track}: {failure.count} failed starts, the last: {words(failure.reason, failure.message, failure.log_tail)}"
+        often = "once" if failure.count == 1 else f"{failure.count} times in a row"
+        return True, reason, f"{track}: failed {often}, the last: {words(failure.reason, failure.message, failure.log_tail)}"
     if picture.state is not None and picture.state.settled and _waits_for_room(picture):
         limit = next(b.message for b in picture.blocked if b.reason in ADMISSION)
         return True, Reason.SCALING_LIMITED, limit
