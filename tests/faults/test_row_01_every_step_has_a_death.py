@@ -1,4 +1,4 @@
-"""Row 1: every step is one at which some test has a program die. What rows 1 and 2 leave out has tests of its own, and no new one is missed."""
+"""Row 1: every step is one at which a test has a program die. What rows 1 and 2 leave out has tests of its own; no new one is missed."""
 
 from fleetform.steps import Step
 from tests.harness.crashing import ASLEEP, FORKED, ON_DISK
