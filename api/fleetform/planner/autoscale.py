@@ -96,9 +96,10 @@ def desired_replicas(
         found = blind or Asked(count=supply.count, reason=R.NO_DATA, message="")
     else:
         found = _asked(policy, load, supply, now)
+    # What runs may be needed as long as not everybody is heard, so that the hold begins when that is over.
+    is_unseen = blind is not None or bool(unheard.silent)
+    memory = _remembered(memory, max(found.count, supply.count) if is_unseen else found.count, policy, now)
     if blind is None:
-        # What runs may be needed as long as somebody is silent, so that the hold begins when that is over.
-        memory = _remembered(memory, max(found.count, supply.count) if unheard.silent else found.count, policy, now)
         found = _limited(_not_lowered(_bounded(found, policy), supply, unheard), policy, supply, memory, now)
     found = _bounded(found, policy)
     more_above, fewer_below = edges(policy, found.count)
