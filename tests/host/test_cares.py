@@ -11,8 +11,9 @@ import pytest
 
 from fleetform import settings as fleetform_settings
 from fleetform.domain.protocol import ForgetReplica, HostReplicaState
-from fleetform.host import guard, healing, launcher, logs, processes, records, replicas
+from fleetform.host import guard, healing, launcher, logs, processes, records, replicas, worker
 from fleetform.host.board import Board
+from fleetform.host.fence import Fence
 from fleetform.host.healing import Healing
 from fleetform.host.layout import Layout
 from fleetform.host.ledger import Ledger
@@ -81,6 +82,18 @@ async def test_a_log_that_cannot_be_cut_keeps_no_old_one(host: Host) -> None:
     found.adopt()
     await reached(lambda: not old.exists())
     await found.let_go()
+
+
+@pytest.mark.parametrize("kept", ["{}", '{"host": 7, "idle_mib": [1]}', '{"idle_mib": {"GPU-1": "x"}}', "["])
+async def test_neither_a_full_disk_nor_an_odd_record_keeps_a_worker_from_starting(kept: str, tmp_path: Path, layout: Layout) -> None:
+    settings = fleetform_settings.load({"FLEETFORM_HOME": str(tmp_path / "home"), "XDG_RUNTIME_DIR": str(tmp_path)})
+    layout.devices.write_text(kept)
+    layout.epoch.write_text('{"epoch": "odd"}')
+    with mock.patch.object(records, "write_json", side_effect=OSError("No space left on device")):
+        found = await worker._discover(settings, layout)
+    assert found.capacity.cpu_millis > 0
+    assert layout.devices.read_text() == kept
+    assert Fence(layout).epoch == 0
 
 
 async def test_a_copy_of_a_record_is_no_other_replica(host: Host) -> None:

@@ -327,6 +327,15 @@ def test_a_folder_of_files_that_is_gone_stops_nobody(machine: Machine) -> None:
     machine.await_end(second)
 
 
+def test_its_log_goes_into_no_file_of_its_own_where_whoever_started_it_has_closed_the_standard_descriptors(machine: Machine) -> None:
+    machine.write_child("sleeper", SLEEP)
+    line = f"exec {sys.executable} -m fleetform.host.supervisor <&- >&- 2>&-"
+    with subprocess.Popen(["/bin/sh", "-c", line], env=machine.variables) as supervisor:
+        running(machine, "sleeper")
+        assert {str(Path(f"/proc/{supervisor.pid}/fd/{number}").readlink()) for number in (0, 1, 2)} == {"/dev/null"}
+        supervisor.terminate()
+
+
 def test_it_imports_nothing_but_the_standard_library() -> None:
     program = """
 import sys

@@ -19,7 +19,8 @@ class Fence:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         kept = records.read_json(layout.epoch) or {}
-        self.epoch = int(kept.get("epoch", 0))
+        epoch = kept.get("epoch")
+        self.epoch = epoch if isinstance(epoch, int) else 0
         self._raising = threading.Lock()
 
     def refusal(self, epoch: int, protocol_version: int = PROTOCOL_VERSION) -> HostRefusal | None:

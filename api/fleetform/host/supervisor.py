@@ -208,6 +208,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--home", type=Path, default=Path(os.environ.get("FLEETFORM_HOME") or ".fleetform"))
     home = parser.parse_args(argv).home.resolve()
     os.umask(0o077)
+    _open_standard_descriptors()
     lock = records.try_lock(records.private_directory(home / "host") / "supervisor.lock")
     if lock is None:
         say(f"a supervisor already runs for {home}")
@@ -215,6 +216,15 @@ def main(argv: Sequence[str]) -> int:
     Supervisor(home).run()
     os.close(lock)
     return 0
+
+
+def _open_standard_descriptors() -> None:
+    """Where somebody has closed them, a lock or a pipe of ours would take their numbers, and get our log's lines."""
+    descriptor = os.open(os.devnull, os.O_RDWR)
+    while descriptor <= 2:
+        os.set_inheritable(descriptor, True)
+        descriptor = os.open(os.devnull, os.O_RDWR)
+    os.close(descriptor)
 
 
 if __name__ == "__main__":

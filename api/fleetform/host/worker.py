@@ -180,10 +180,16 @@ async def _discover(settings: Settings, layout: Layout) -> ledger.Ledger:
     """What the machine has. Its name and its devices' idle memory are kept: reservations speak of them."""
     kept = records.read_json(layout.devices) or {}
     name = str(kept.get("host") or socket.gethostname())
-    known = kept.get("idle_mib", {})
+    idle_mib = kept.get("idle_mib")
+    known = {uuid: mib for uuid, mib in (idle_mib if isinstance(idle_mib, dict) else {}).items() if isinstance(mib, int)}
     machine = await ledger.discover(name, settings.cpu_millis, settings.memory_mib, known, settings.warm_pool_mib)
     idle = {device.uuid: device.memory_free_idle_mib for device in machine.capacity.devices}
-    records.write_json(layout.devices, {"host": name, "idle_mib": {**known, **idle}})
+    now = {"host": name, "idle_mib": {**known, **idle}}
+    if now != kept:
+        try:
+            records.write_json(layout.devices, now)
+        except OSError as error:  # a full disk keeps nobody from looking after what runs
+            log.error("record_not_written", path=str(layout.devices), error=str(error))
     return machine
 
 

@@ -1,10 +1,12 @@
 """Buckets: a real S3 API on loopback, and one that misbehaves."""
 
+import contextlib
 import hashlib
 import json
 import socket
 import urllib.request
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from unittest import mock
 
@@ -15,7 +17,9 @@ from botocore.exceptions import CredentialRetrievalError
 from moto.server import ThreadedMotoServer
 
 from fleetform.errors import ArtifactRefused, SourceAway
-from fleetform.host.artifacts import ArtifactCache
+from fleetform.host.artifacts import ArtifactCache, s3
+from fleetform.host.artifacts.location import locate
+from fleetform.host.artifacts.sources import Stop
 from tests.host.artifacts import making, stub
 from tests.host.artifacts.asking import ARTIFACT, PREFIXES, WEIGHTS, put_model, until_half_is_here
 from tests.host.artifacts.asking import a_bucket_command as a_command
@@ -115,6 +119,31 @@ async def test_a_deleted_object_is_named(moto: Moto, cache: ArtifactCache, tmp_p
         await ensured(other, manifest)
     assert caught.value.details["condition_reason"] == "ArtifactMissing"
     await other.close()
+
+
+@pytest.mark.parametrize("begin", [0, 600, 700, 1000, 2499])
+@pytest.mark.parametrize("lie", ["no ranges", "more than was asked for"])
+def test_a_server_that_sends_more_than_a_range(lie: str, begin: int, bucket: stub.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "RANGE_BYTES", 1000)
+    monkeypatch.setattr(s3, "CHUNK_BYTES", 300)
+    data = bytes(number % 251 for number in range(2500))
+    bucket.objects["models/m/x"] = data
+
+    def sends_more(handler: BaseHTTPRequestHandler, key: str, offset: int, asked: bytes) -> bool:
+        sent = data if lie == "no ranges" else data[offset:]
+        handler.send_response(200 if lie == "no ranges" else 206)
+        handler.send_header("Content-Length", str(len(sent)))
+        handler.end_headers()
+        with contextlib.suppress(OSError):  # whoever has enough goes away
+            handler.wfile.write(sent)
+        return True
+
+    bucket.misbehave = sends_more
+    source = s3.S3Source(locate("s3://acme/models/m/", ("s3://acme/",)), s3.S3Options())
+    (file,) = source.files(Stop())
+    chunks = list(source.read(file, begin, Stop()))
+    assert b"".join(chunks) == data[begin:]
+    assert max(map(len, chunks)) <= 300
 
 
 async def test_no_credentials(cache: ArtifactCache, bucket: stub.Bucket, aws: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 RANGE_BYTES = 64 << 20
 CHUNK_BYTES = 64 << 10
+PARTIAL_CONTENT = 206
 _MISSING = frozenset({"404", "NoSuchBucket", "NoSuchKey", "NotFound"})
 _DENIED = frozenset({"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "AllAccessDisabled"})
 _CHANGED = frozenset({"412", "PreconditionFailed"})
@@ -106,12 +107,19 @@ class S3Source:
             try:
                 answer = self._client.get_object(Bucket=self._bucket, Key=key, Range=f"bytes={offset}-{end - 1}", IfMatch=file.etag)
                 body = answer["Body"]
+                # A server that knows no ranges answers with the whole object.
+                to_skip = 0 if answer["ResponseMetadata"]["HTTPStatusCode"] == PARTIAL_CONTENT else offset
                 try:
-                    while chunk := body.read(min(CHUNK_BYTES, end - offset) or 1):
+                    while chunk := body.read(CHUNK_BYTES if to_skip else min(CHUNK_BYTES, end - offset) or 1):
                         stop.check()
                         patience.moved()
-                        offset += len(chunk)
-                        yield chunk
+                        if offset == end:
+                            break  # it sends more than was asked for
+                        wanted = chunk[to_skip:][: end - offset]
+                        to_skip = max(0, to_skip - len(chunk))
+                        offset += len(wanted)
+                        if wanted:
+                            yield wanted
                 finally:
                     body.close()
                 if offset < end:
