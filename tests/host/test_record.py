@@ -22,6 +22,16 @@ def test_a_record_is_replaced_whole(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_directory_that_was_removed_is_made_anew_where_its_own_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "commands" / "record.json"
+    records.remove(path)
+    records.write_json(path, {"a": 1})
+    assert records.read_json(path) == {"a": 1}
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    with pytest.raises(FileNotFoundError):
+        records.write_json(tmp_path / "no" / "home" / "record.json", {"a": 1})
+
+
 def test_a_write_that_fails_leaves_the_old_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "record.json"
     records.write_json(path, {"a": 1})

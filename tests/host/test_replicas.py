@@ -1,5 +1,6 @@
 """The life of a replica: serving, ending, and each way of failing at the start."""
 
+import shutil
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,15 @@ def test_a_replica_serves_and_is_stopped(worker: Machine) -> None:
     assert (gone.exit_code, gone.failure) == (0, None)
     assert not processes.alive(leader)
     assert not Path(replica.address.path).exists()
+
+
+def test_an_engine_starts_where_somebody_has_removed_what_takes_room(worker: Machine) -> None:
+    for folder in ("logs", "cache", "host/commands", "host/exits"):
+        shutil.rmtree(worker.settings.home / folder)
+    worker.serving()
+    assert worker.log_lines()
+    worker.stop_replica()
+    worker.await_state(S.EXITED)
 
 
 def test_a_request_under_way_is_finished_before_the_engine_ends(worker: Machine) -> None:

@@ -10,9 +10,17 @@ from typing import Any
 
 
 def write(path: Path, data: bytes) -> None:
-    """Replace path by data (0600), on the disk when this returns; a reader sees the old or the new, never a part."""
+    """Replace path by data (0600), on the disk when this returns; a reader sees the old or the new, never a part.
+
+    Its directory is made anew where somebody has removed it.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    try:
+        descriptor = os.open(temporary, flags, 0o600)
+    except FileNotFoundError:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        descriptor = os.open(temporary, flags, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
@@ -42,7 +50,8 @@ def read_json(path: Path) -> dict[str, Any] | None:
 def remove(path: Path) -> None:
     """Remove path, if it is there; on disk when this returns."""
     path.unlink(missing_ok=True)
-    sync_directory(path.parent)
+    with contextlib.suppress(FileNotFoundError):  # gone with its directory
+        sync_directory(path.parent)
 
 
 def sync_directory(path: Path) -> None:

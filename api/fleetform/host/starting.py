@@ -93,7 +93,7 @@ def _prepared(layout: Layout, record: ReplicaRecord, model_dir: Path) -> Iterato
     with records.locked(layout.lock_of(record.replica_id)) as ours:
         if not ours:
             raise OSError("another process is starting this replica")
-        for directory in (layout.work(record.replica_id), plan.scratch):
+        for directory in (layout.work(record.replica_id), plan.scratch, layout.logs, layout.engine_cache):
             records.private_directory(directory)
         if record.start.track.command is None:
             compiled.take(plan.compiled)

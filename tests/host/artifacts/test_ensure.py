@@ -39,6 +39,18 @@ async def test_a_host_that_did_not_verify_fetches(cache: ArtifactCache, tmp_path
     assert not (ready / "model.safetensors").stat().st_mode & 0o222
 
 
+async def test_a_cache_that_was_removed_is_filled_again(cache: ArtifactCache, tmp_path: Path) -> None:
+    """By somebody who needed room, while its host goes on."""
+    folder = a_model(tmp_path)
+    manifest = await verified(cache, folder)
+    shutil.rmtree(tmp_path / "cache")
+    cache.pin(manifest.digest, "r1")
+    ready = await ensured(cache, manifest, folder)
+    assert (ready / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+    shutil.rmtree(tmp_path / "cache")
+    assert await verified(cache, folder) == manifest
+
+
 async def test_files_with_the_same_bytes_are_one_blob(cache: ArtifactCache, tmp_path: Path) -> None:
     folder = making.a_folder(tmp_path / "models" / "m", a__txt=b"same", b__txt=b"same", empty__txt=b"", deep___empty__txt=b"")
     manifest = await verified(cache, folder)

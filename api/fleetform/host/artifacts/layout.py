@@ -44,8 +44,12 @@ class Layout:
         self._limit_bytes = limit_bytes
         self._reserve_bytes = reserve_bytes
         self._free_bytes = free_bytes or (lambda: shutil.disk_usage(root).free)
+        self.make_folders()
+
+    def make_folders(self) -> None:
+        """Make those that are not there; somebody in need of room may have removed them all."""
         for name in ("blobs", "models", "converted", "partial", "staging", "locks", "pins"):
-            (root / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+            (self.root / name).mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def blob(self, sha256: str) -> Path:
         return self.root / "blobs" / sha256
@@ -74,6 +78,7 @@ class Layout:
     @contextmanager
     def lock(self, key: str, stop: Stop) -> Iterator[None]:
         """Waits until nobody else, in any process, works on key. Stopped when nobody waits any more."""
+        self.make_folders()
         with (self.root / "locks" / key).open("a") as held:
             while not _try_lock(held.fileno()):
                 stop.wait(LOCK_POLL_S)
@@ -110,7 +115,7 @@ class Layout:
 
     def pin(self, digest: str, holder: str) -> None:
         folder = self.root / "pins" / digest
-        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (folder / holder).touch(mode=0o600)
         sync_folder(folder)
 
