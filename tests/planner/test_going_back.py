@@ -137,3 +137,15 @@ def test_a_rollout_that_superseded_another_is_turned_back_to_what_had_settled(st
     world.put(wish({"v4": 100}, replicas))
     world.settle()
     assert world.weights() == {"v1": 90, "v4": 10}
+
+
+def test_to_stop_at_the_split_that_is_in_force_holds_no_step() -> None:
+    """No version gets more than it has, so that there is nothing to judge."""
+    world = begun()
+    world.put(wish({"v1": 90, "v2": 10}, replicas=2))
+    plans = world.settle()
+    assert world.status.ready
+    assert world.weights() == {"v1": 90, "v2": 10}
+    assert not [event for made in plans for event in made.events if event.kind == "Warning"]
+    assert world.records[-1].phase is RolloutPhase.COMPLETED
+    assert [step.evidence for step in world.records[-1].steps] == [("the split stays as it is",)]

@@ -7,7 +7,7 @@ the hold is over, too few requests came to tell                    NotJudged
 the hold is over, no gateway answers, an SLO is declared           held again, once as long: then NotJudged
 the hold is over, no gateway answers, no SLO is declared           NotJudged
 the hold is over, and was too short for the gateways' slices       NotJudged
-steps are not held, or the split is the one from before            NotJudged
+steps are not held, or the split is the one from before or of now  NotJudged
 
 NotJudged goes on, because an endpoint that nobody uses must be able to change; it says why, here and in an event, so that nobody takes
 it for a version that was found good. What is left of the incumbent in the last step is compared by what it did in the step before.
@@ -58,8 +58,7 @@ def looked(state: RolloutState, windows: Windows | None, effective: EffectiveEnd
 def _verdict(state: RolloutState, windows: Windows | None, effective: EffectiveEndpoint, now: datetime) -> Verdict:
     ends = rollout.step_ends(state, effective)
     if ends is None:
-        why = "the split from before, whose versions were kept warm" if state.back else "steps are not held (step_hold_s is 0)"
-        return Verdict(outcome=StepOutcome.NOT_JUDGED, evidence=(why,))
+        return Verdict(outcome=StepOutcome.NOT_JUDGED, evidence=(_why_not_held(state),))
     over = now >= ends
     # No time at all is covered while a gateway reads the past anew, or by a hold shorter than its slices.
     if windows is None or (over and not windows.tracks and windows.until <= windows.since):
@@ -68,6 +67,12 @@ def _verdict(state: RolloutState, windows: Windows | None, effective: EffectiveE
         why = _too_short(effective) if effective.step_hold_s < SHORTEST_S else NO_FIGURES
         return Verdict(outcome=StepOutcome.NOT_JUDGED if given_up else StepOutcome.RUNNING, evidence=(why,))
     return _together([_of_track(state, track, windows, effective.slo, over=over) for track in candidates(state)])
+
+
+def _why_not_held(state: RolloutState) -> str:
+    if state.back and state.old == state.new:
+        return "the split stays as it is"
+    return "the split from before, whose versions were kept warm" if state.back else "steps are not held (step_hold_s is 0)"
 
 
 def _of_track(state: RolloutState, track: str, windows: Windows, slo: EffectiveSlo, *, over: bool) -> Verdict:

@@ -2,7 +2,8 @@
 
 A step of s % moves the weights s % of the way from the old split to the new. A new generation during a rollout starts from the
 split that is in force, so that two rollouts never interleave. With no incumbent the first version takes all once it is ready.
-Back to the last split that had settled it goes in one change, without a gate: whoever flees from a bad version is not held up.
+Back to the last split that had settled it goes in one change, without a gate: whoever flees from a bad version is not held up. So does
+whoever stops at the split that is in force.
 
 A track whose starts fail FAILED_STARTS times is turned back when an incumbent serves; without one the endpoint stalls.
 """
@@ -73,7 +74,8 @@ def adopted(
     if not any(t in serving for t in incumbent):
         return kept
     moving = msgspec.structs.replace(kept, old=incumbent, in_force=incumbent, step=-1, before=incumbent if state.settled else state.before)
-    is_back = weights == state.before and all(t in serving for t, weight in weights.items() if weight > incumbent.get(t, 0))
+    # To stay where it is is to go nowhere: no version gets more than it has, and there is nothing to hold or to judge.
+    is_back = weights in (incumbent, state.before) and all(t in serving for t, weight in weights.items() if weight > incumbent.get(t, 0))
     return msgspec.structs.replace(moving, back=True, steps=(100,)) if is_back else moving
 
 
