@@ -4,7 +4,9 @@ import asyncio
 import socket
 from pathlib import Path
 
+import httpx2
 import pytest
+from litestar import Litestar, get
 
 from fleetform import app
 from fleetform.domain.load import HostLoad
@@ -101,3 +103,25 @@ async def test_an_answer_in_two_parts_waits_for_no_ack_of_the_first() -> None:
             _, writer = await asyncio.open_connection(*where.getsockname())
             writer.close()
             assert await delays
+
+
+@pytest.mark.anyio
+async def test_whoever_is_kept_waiting_is_answered_when_the_server_ends() -> None:
+    """Not with the 500 that uvicorn has for requests which are still there when its patience ends."""
+    asked, ending = asyncio.Event(), asyncio.Event()
+
+    @get("/")
+    async def wait() -> str:
+        asked.set()
+        await ending.wait()
+        return "as it is"
+
+    with app.bound("127.0.0.1", 0, "FLEETFORM_PORT") as where:
+        where.listen()
+        serving = asyncio.create_task(app._http(Litestar([wait], logging_config=None), where, ending.set))
+        async with httpx2.AsyncClient(base_url="http://{}:{}".format(*where.getsockname()), trust_env=False) as client:
+            answer = asyncio.create_task(client.get("/"))
+            await asyncio.wait_for(asked.wait(), 10)
+            serving.cancel()
+            assert ((await answer).status_code, (await answer).text) == (200, "as it is")
+    await asyncio.gather(serving, return_exceptions=True)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -181,7 +181,7 @@ async def _serve(settings: Settings, roles: frozenset[str]) -> None:
             deps = Dependencies(settings=settings, key=key, logs=DriverLogs(driver), loads=DriverLoads(driver), waker=waker, now=utc_now)
             app = create_app(deps)
             parts["listen"] = database.listen(url, waker.told)
-            parts["api"] = _http(app, api)
+            parts["api"] = _http(app, api, waker.close)
             metrics = metrics_socket(settings)
             if metrics is not None:
                 parts["metrics"] = _http(create_metrics_app(app, deps), metrics)
@@ -227,14 +227,15 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _http(app: Litestar, where: socket.socket) -> None:
-    """Serve app until cancelled; open requests then have a few seconds to end."""
+async def _http(app: Litestar, where: socket.socket, on_end: Callable[[], None] = lambda: None) -> None:
+    """Serve app until cancelled; on_end is called then, and open requests have a few seconds to end."""
     config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=SHUTDOWN_S)
     server = _Server(config)
     serving = asyncio.ensure_future(server.serve(sockets=[where]))
     try:
         await asyncio.shield(serving)
     except asyncio.CancelledError:
+        on_end()
         server.should_exit = True
         await serving
         raise

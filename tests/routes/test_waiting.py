@@ -91,3 +91,13 @@ async def test_a_missed_notification_wakes_everybody(acme: Api) -> None:
 async def test_a_wait_that_makes_no_sense_is_refused(acme: Api, query: str) -> None:
     refused = await acme.get(f"{PATH}?{query}")
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, f"/{query.partition('=')[0]}")
+
+
+async def test_a_server_that_ends_keeps_nobody_waiting(acme: Api) -> None:
+    request = asyncio.create_task(acme.get(f"{PATH}?wait_for=ready&generation=1&timeout_s=60"))
+    await _waiting(acme)
+    acme.deps.waker.close()
+    answer = await asyncio.wait_for(request, 10)
+    assert (answer.status_code, answer.json()["status"]["ready"]) == (200, False)
+    later = await asyncio.wait_for(acme.get(f"{PATH}?wait_for=deleted&timeout_s=60"), 10)
+    assert later.status_code == 200

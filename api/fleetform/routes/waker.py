@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 
 class Waker:
-    """Hand `told` to `database.listen`. One waiter per request; what nobody waits for costs nothing."""
+    """Hand `told` to `database.listen`. One waiter per request; what nobody waits for costs nothing. closed: nobody is to wait any more."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, set[asyncio.Event]] = {}
+        self.closed = False
 
     @property
     def waiting(self) -> int:
@@ -22,6 +23,11 @@ class Waker:
         groups = (self._waiting.get(uid, set()),) if payload else tuple(self._waiting.values())
         for event in (event for group in groups for event in group):
             event.set()
+
+    def close(self) -> None:
+        """The server ends: wake everybody, for good."""
+        self.closed = True
+        self.told("")
 
     @contextlib.contextmanager
     def watch(self, uid: str) -> Iterator[asyncio.Event]:

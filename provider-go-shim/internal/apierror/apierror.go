@@ -92,14 +92,16 @@ func IsStale(err error) bool {
 }
 
 // IsTemporary is true when the same call may succeed a moment later: the server could not be reached, is overloaded, or has lost its
-// database. A wish that the server understood and refused is not temporary.
+// database. A server that ends, or has failed, may also say 500 to whom it kept waiting. A wish that it understood and refused is not
+// temporary.
 func IsTemporary(err error) bool {
 	var failure *Error
 	if !errors.As(err, &failure) {
 		return true
 	}
 	switch failure.Status {
-	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway,
+		http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return true
 	default:
 		return false

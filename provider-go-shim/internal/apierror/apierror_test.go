@@ -137,9 +137,9 @@ func TestWhatIsThereAlreadyCanBeImported(t *testing.T) {
 
 func TestKinds(t *testing.T) {
 	tests := map[int]struct{ notFound, conflict, stale, temporary bool }{
-		400: {}, 403: {}, 409: {conflict: true}, 422: {}, 500: {},
+		400: {}, 403: {}, 409: {conflict: true}, 422: {}, 501: {},
 		404: {notFound: true}, 412: {stale: true},
-		408: {temporary: true}, 429: {temporary: true}, 502: {temporary: true}, 503: {temporary: true}, 504: {temporary: true},
+		408: {temporary: true}, 429: {temporary: true}, 500: {temporary: true}, 502: {temporary: true}, 503: {temporary: true}, 504: {temporary: true},
 	}
 	for status, want := range tests {
 		err := error(&apierror.Error{Status: status, Problem: gen.Problem{Type: "urn:fleetform:problems/not-found"}})
