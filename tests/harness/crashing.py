@@ -26,6 +26,7 @@ from tests.harness.waiting import until
 
 STEADY, BRIEF = "steady", "brief"
 REPLICAS = 2
+STEPS = (50, 100)
 CONVERGES_S = 60.0
 DIES_S = BACK_OFF_MAX_S + 30.0
 """A program that dies in the recovery of another must be up for that, which its supervisor may hold back for as long as BACK_OFF_MAX_S."""
@@ -107,6 +108,7 @@ class CrashBed:
         self._pass_by(Step(steps[0].partition(":")[0]))
         self._died(steps)
         self._converged()
+        self._went_by_steps()
         self.check()
         return time.monotonic() - begun
 
@@ -166,7 +168,7 @@ class CrashBed:
             "instance_type": "tiny",
             "variants": {version: {"model_version": f"m:{version}", "weight": 100}},
             "scaling": {"min_replicas": replicas},
-            "rollout": {"steps": [50, 100], "step_hold_s": 0, "bake_s": 0},
+            "rollout": {"steps": list(STEPS), "step_hold_s": 0, "bake_s": 0},
         }
         self._insist(lambda: self._api.put(f"/endpoints/{name}", json={"spec": spec}), (200, 201, 202))
 
@@ -207,6 +209,12 @@ class CrashBed:
         shown = sorted((replica["model_version"], replica["phase"]) for replica in found)
         assert shown == [(f"m:{self.version}", "Ready")] * REPLICAS, shown
         return True
+
+    def _went_by_steps(self) -> None:
+        """The weights of `steady` have moved by its steps, each once: nobody who came after a death made a jump, or a step anew."""
+        newest = self._insist(lambda: self._api.get(f"/endpoints/{STEADY}/rollouts"), (200,)).json()["items"][0]
+        moved = (newest["phase"], [step["percent"] for step in newest["steps"]])
+        assert moved == ("Completed", list(STEPS)), f"{json.dumps(newest)}\n{self._account()}"
 
     def _until(self, what: str, probe: Callable[[], bool], timeout_s: float) -> None:
         """`until`, whose AssertionError tells where the programs were to die and where everything stands."""
