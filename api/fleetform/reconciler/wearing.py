@@ -62,7 +62,8 @@ class Wearing:
     def look(self) -> None:
         """Judge every replica by what was measured last; the endpoint of one that has just become worn is looked at."""
         now = self._now()
-        samples = self._sampled_at is None or now - self._sampled_at >= timedelta(seconds=SAMPLE_EVERY_S)
+        # From a time that lies ahead, by a clock that was set back since, nothing is waited for.
+        samples = self._sampled_at is None or not timedelta() <= now - self._sampled_at < timedelta(seconds=SAMPLE_EVERY_S)
         if samples:
             self._sampled_at = now
         for replica_id, used in self._used.items():
