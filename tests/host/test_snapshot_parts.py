@@ -24,6 +24,7 @@ from fleetform.domain.replica import Unix
 from fleetform.errors import SetupError
 from fleetform.host import gate, probe, processes
 from fleetform.host.launcher import launch
+from fleetform.host.layout import Layout
 from fleetform.host.pool.asking import Refused
 from fleetform.host.probe import NotServing
 from fleetform.host.record import domain_identity
@@ -109,6 +110,45 @@ async def test_whoever_is_connected_is_waited_for(tmp_path: Path, monkeypatch: p
         with listener.accept()[0], pytest.raises(Refused, match="still connected"):
             await freezing._until_quiet(address)
         await freezing._until_quiet(address)
+
+
+@pytest.mark.anyio
+async def test_whoever_stops_a_start_does_not_wait_for_all_of_a_large_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the command to stop its replica does, and with it all other commands of this host."""
+    layout = Layout(settings.load({"FLEETFORM_HOME": str(tmp_path / "home"), "XDG_RUNTIME_DIR": str(tmp_path)}))
+    folder = layout.snapshot("r1")
+    image.begin(folder)
+    with (image.images(folder) / "pages.img").open("wb") as file:
+        file.truncate(1 << 43)
+    reached = asyncio.Event()
+
+    async def never(*_: object) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(freezing, "ran", never)
+    work = layout.work("r1")
+    work.mkdir()
+    frozen = Frozen(
+        engine_id="r1",
+        fingerprint="w",
+        machine="m",
+        start=a_start_command("r1"),
+        nonce="n",
+        address=Unix(path="/nowhere"),
+        pids=(),
+        answer="",
+        since=datetime.now(UTC),
+        pieces=(),
+        gone=(),
+        files={},
+        disk_mib=1,
+    )
+    thaws = asyncio.create_task(thawing.thaw(layout, criu.Criu("/bin/true", "4.0"), frozen, 60, lambda _: None))
+    await reached.wait()
+    thaws.cancel()
+    await asyncio.wait({thaws}, timeout=10)
+    assert thaws.cancelled(), "it does not read eight tebibytes to their end"
 
 
 def test_what_is_half_back_is_ended_and_nobody_else(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from fleetform.host.snapshots import criu as program
 from fleetform.host.snapshots import image, shared
 from fleetform.host.snapshots.criu import Criu
 from fleetform.host.snapshots.image import Frozen, Making
-from fleetform.host.threads import to_its_end
+from fleetform.host.threads import patiently, to_its_end
 from fleetform.steps import Step, step
 
 QUIET_S = 15.0
@@ -119,7 +119,7 @@ async def _dumped(
         since=utc_now(),
         pieces=pieces,
         gone=tuple(sorted(used.gone)),
-        files=await asyncio.to_thread(image.digests, folder),
+        files=await patiently(image.digests, folder),
         disk_mib=image.size_mib(folder),
     )
     await to_its_end(image.seal, folder, frozen)

@@ -13,6 +13,7 @@ import hashlib
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -31,6 +32,7 @@ from fleetform.host.snapshots.shared import Shared
 
 RECORD, TAKEN, MAKING, IMAGES = "record.json", "taken.json", "making.json", "images"
 MIB = 1024 * 1024
+CHUNK_BYTES = 1 << 20
 T = TypeVar("T", bound=Record)
 
 log = structlog.get_logger(__name__)
@@ -102,12 +104,17 @@ def abandon(folder: Path) -> None:
     discard(folder)
 
 
-def digests(folder: Path) -> dict[str, str]:
-    """The SHA-256 of each file of it. Takes a second for 1.5 GB."""
-    found = {}
+def digests(folder: Path, stop: threading.Event | None = None) -> dict[str, str]:
+    """The SHA-256 of each file of it; of those that came before stop was set. Takes a second for 1.5 GB."""
+    found: dict[str, str] = {}
     for path in sorted(images(folder).iterdir()):
-        with path.open("rb") as file:
-            found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        with path.open("rb", buffering=0) as file:
+            while chunk := file.read(CHUNK_BYTES):
+                if stop is not None and stop.is_set():
+                    return found
+                digest.update(chunk)
+        found[path.name] = digest.hexdigest()
     return found
 
 
@@ -148,10 +155,10 @@ def take(folder: Path) -> None:
     records.sync_directory(folder)
 
 
-def why_not_whole(folder: Path, frozen: Frozen) -> str:
+def why_not_whole(folder: Path, frozen: Frozen, stop: threading.Event | None = None) -> str:
     """What differs of its files from its record, or nothing. Takes as long as `digests`."""
     try:
-        found = digests(folder)
+        found = digests(folder, stop)
     except OSError as error:
         return f"its image cannot be read: {error}"
     wrong = sorted(name for name in found.keys() | frozen.files.keys() if found.get(name) != frozen.files.get(name))

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from fleetform.host.snapshots import criu as program
 from fleetform.host.snapshots import freezing, image, shared
 from fleetform.host.snapshots.criu import Criu
 from fleetform.host.snapshots.image import Frozen
-from fleetform.host.threads import to_its_end
+from fleetform.host.threads import patiently, to_its_end
 from fleetform.steps import Step, step
 
 
@@ -26,7 +27,8 @@ async def thaw(layout: Layout, criu: Criu, frozen: Frozen, limit_s: float, on_pr
     """
     folder, engine_id = layout.snapshot(frozen.engine_id), frozen.engine_id
     await freezing.until_free(frozen.pids)
-    whole = asyncio.ensure_future(asyncio.to_thread(image.why_not_whole, folder, frozen))
+    over = threading.Event()
+    whole = asyncio.ensure_future(patiently(image.why_not_whole, folder, frozen, over))
     try:
         await to_its_end(shared.put_back, frozen.pieces, image.images(folder))
         work = layout.work(engine_id)
@@ -43,7 +45,8 @@ async def thaw(layout: Layout, criu: Criu, frozen: Frozen, limit_s: float, on_pr
     except (OSError, ValueError) as error:
         raise Refused(f"it cannot be taken from disk: {error}") from error
     finally:
-        # A thread cannot be stopped, and the folder is not removed under it.
+        # The folder is not removed under the thread; whoever stops us does not wait for all of a large image.
+        over.set()
         await asyncio.wait({whole})
     if why:
         raise Refused(why)
