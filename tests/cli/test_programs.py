@@ -45,6 +45,20 @@ def test_a_change_restarts_only_what_sees_it(tmp_path: Path, change: dict[str, s
     assert {name for name in after if before[name] != after[name]} == seen_by
 
 
+def test_other_code_in_the_same_environment_restarts_our_own_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "fleetform"
+    (package / "cli" / "__pycache__").mkdir(parents=True)
+    (package / "cli" / "up.py").write_text("a = 1\n")
+    monkeypatch.setattr(programs, "PACKAGE", package)
+    programs.write_all(*loaded(tmp_path))
+    (package / "cli" / "__pycache__" / "up.pyc").write_text("compiled")
+    assert programs.write_all(*loaded(tmp_path)) == set()
+    (package / "cli" / "up.py").write_text("a = 2\n")
+    assert programs.write_all(*loaded(tmp_path)) == {"server", "worker", "activator"}
+    (package / "cli" / "up.py").rename(package / "up.py")
+    assert programs.write_all(*loaded(tmp_path)) == {"server", "worker", "activator"}
+
+
 def test_an_unchanged_file_is_not_even_written(tmp_path: Path) -> None:
     programs.write_all(*loaded(tmp_path))
     path = tmp_path / "host" / "children" / "server.json"

@@ -1,9 +1,11 @@
 """The programs that make up Fleetform on this machine, as the supervisor is told of them: one file each in host/children.
 
 A file holds all that its program depends on and nothing else, so that writing it again restarts nothing, and a changed setting
-restarts only the programs that see it. That is why the shell's own environment is not handed on.
+restarts only the programs that see it. That is why the shell's own environment is not handed on, and why the digest of the code is:
+a release that is installed over another has the same command lines.
 """
 
+import hashlib
 import importlib.util
 import os
 import pwd
@@ -12,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import fleetform
 from fleetform.errors import SetupError
 from fleetform.gateway.bootstrap import exchangeable_envoy_argv, write_bootstrap
 from fleetform.host import postgres, records, undying
@@ -23,6 +26,7 @@ from fleetform.settings import Settings, load
 
 POSTGRES, WORKER, ACTIVATOR, ENVOY, SERVER = "postgres", "worker", "activator", "envoy", "server"
 ZYGOTE = "zygote"
+PACKAGE = Path(fleetform.__file__).parent
 
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _HANDED_ON = ("AWS_", "CUDA_", "NVIDIA_", "NCCL_", "VLLM_", "SSL_CERT_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "LD_LIBRARY_PATH")
@@ -174,4 +178,14 @@ def _own_environment(settings: Settings, environ: Mapping[str, str]) -> dict[str
     """The FLEETFORM_ settings in force. Secrets stay out: the database's address goes to the server alone, a client's token to nobody."""
     kept_out = ("FLEETFORM_DATABASE_URL", "FLEETFORM_TOKEN", "FLEETFORM_PROJECT", "FLEETFORM_BASE_URL")
     given = {name: value for name, value in environ.items() if name.startswith("FLEETFORM_") and name not in kept_out and value}
-    return {**given, "FLEETFORM_HOME": str(settings.home)}
+    return {**given, "FLEETFORM_HOME": str(settings.home), "FLEETFORM_CODE": _code()}
+
+
+def _code() -> str:
+    """A digest of every file of our package, but for what Python compiles from them."""
+    found = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*")):
+        if path.is_file() and path.parent.name != "__pycache__":
+            content = path.read_bytes()
+            found.update(f"{path.relative_to(PACKAGE)} {len(content)}\n".encode() + content)
+    return found.hexdigest()
