@@ -33,7 +33,7 @@ def test_row_21_an_engine_that_ends_again_and_again_is_replaced_after_growing_pa
 
     def in_a_loop() -> str | None:
         held = next(c for c in shop.get(name)["status"]["conditions"] if c["type"] == "Degraded")
-        return str(held["message"]) if held["reason"] == "CrashLoop" and " 2 failed" in held["message"] else None
+        return str(held["message"]) if held["reason"] == "CrashLoop" and "failed 2 times" in held["message"] else None
 
     told = until("the crash loop is told", in_a_loop, timeout_s=2 * after_s + 60)
     assert "Crashed" in told

@@ -180,7 +180,36 @@ def test_frames_of_tracebacks_do_not_push_out_what_was_said(tmp_path: Path) -> N
         )
     ]
     log.write_text("\n".join(["RuntimeError: the cause", *frames, "INFO: Shutting down"]) + "\n")
-    assert logs.last_words(log, 50) == ("RuntimeError: the cause", "INFO: Shutting down")
+    assert logs.last_words(log, 50) == ("RuntimeError: the cause",)
+
+
+def test_what_an_engine_says_while_all_is_well_does_not_hide_why_it_ended(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(
+        """\
+(APIServer pid=7) INFO 11-26 11:14:41 [model.py:733] Resolved architecture: LlamaForCausalLM
+/x/dispatcher.py:138: FutureWarning: `reduce_op` is deprecated
+  if hasattr(value, "__dict__"):
+[W1126 11:14:42.441 utils.cpp:68] Warning: NUMA binding: Using MEMBIND policy
+
+Loading safetensors checkpoint shards:   0% Completed | 0/1 [00:00<?, ?it/s]
+(Worker pid=9) WARNING 11-26 11:14:42 [cpu_worker.py:114] libtcmalloc is not found
+(Worker pid=9) ERROR 11-26 11:14:43 [executor.py:953] WorkerProc failed to start.
+(Worker pid=9) ERROR 11-26 11:14:43 [executor.py:953] Traceback (most recent call last):
+(Worker pid=9) ERROR 11-26 11:14:43 [executor.py:953] RuntimeError: length (512) exceeds dimension size (256).
+(EngineCore pid=8) INFO 11-26 11:14:43 [executor.py:479] [shutdown] waiting for worker exit
+"""
+    )
+    assert [line.partition("] ")[2] for line in logs.last_words(log, 50)] == [
+        "WorkerProc failed to start.",
+        "RuntimeError: length (512) exceeds dimension size (256).",
+    ]
+
+
+def test_of_an_engine_that_was_killed_while_all_was_well_a_few_lines_are_told(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("".join(f"INFO: Route: /v1/{number}\n" for number in range(100)))
+    assert logs.last_words(log, 50) == tuple(f"INFO: Route: /v1/{number}" for number in range(90, 100))
 
 
 @pytest.mark.parametrize("unit", ["a.", "eyJaaaaaaaa-", "token: ", "cd-"])

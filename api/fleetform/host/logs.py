@@ -8,6 +8,7 @@ import errno
 import os
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from fleetform.redaction import redact
@@ -19,6 +20,13 @@ WORDS_FROM_LINES = 500
 _FRAME = re.compile(r'(^|\s)File "[^"]*", line \d+, in ')
 _CODE = re.compile(r"(^|\] ) {4}\S")
 _MARK = re.compile(r"(^|\s)[~^]+$")
+_CALM = re.compile(
+    r"^(\([^)]*\) )?(INFO|DEBUG|WARNING)\b"  # what goes on
+    r"|^\s*$|^\[W\d|Warning: |\d+% Completed"  # torch's and Python's warnings, progress bars
+    r"|Traceback \(most recent call last\):$|\[Previous line repeated "  # what is left of tracebacks without their frames
+)
+_WARNED_OF = re.compile(r"^ {2}\S")
+CALM_LINES = 10
 
 
 def tail(path: Path, lines: int) -> tuple[str, ...]:
@@ -30,14 +38,27 @@ def tail(path: Path, lines: int) -> tuple[str, ...]:
 
 
 def last_words(path: Path, lines: int) -> tuple[str, ...]:
-    """`tail` without the frames of tracebacks, which would push out what was said: for a person who asks why an engine ended."""
+    """`tail` for a person who asks why an engine ended: without the frames of tracebacks, which would push out what was said, and without
+    what engines say while all is well. Of a log that holds nothing else, as that of an engine which was killed, a few lines.
+    """
+    said = _without_frames(tail(path, WORDS_FROM_LINES))
+    alarming, was_warning = [], False
+    for line in said:
+        is_calm = _CALM.search(line) is not None or (was_warning and _WARNED_OF.search(line) is not None)
+        was_warning = "Warning: " in line
+        if not is_calm:
+            alarming.append(line)
+    return tuple(alarming[-lines:]) if alarming else tuple(said[-min(lines, CALM_LINES) :])
+
+
+def _without_frames(lines: Iterable[str]) -> list[str]:
     said = []
     in_frame = False
-    for line in tail(path, WORDS_FROM_LINES):
+    for line in lines:
         was_in_frame, in_frame = in_frame, _FRAME.search(line) is not None
         if not in_frame and not (was_in_frame and _CODE.search(line)) and not _MARK.search(line):
             said.append(line)
-    return tuple(said[-lines:])
+    return said
 
 
 def rotate(path: Path, limit_bytes: int = LIMIT_BYTES) -> bool:
