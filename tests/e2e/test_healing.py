@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -68,6 +69,27 @@ def test_an_engine_that_only_falls_silent_is_out_while_requests_are_under_way(sh
     assert load.lost == []
     assert sorted(shop.engines()) == sorted(engines)
     shop.delete("silent")
+
+
+def test_a_slow_replica_is_ejected_for_a_while_and_nothing_else_becomes_of_it(shop: Shop, tmp_path: Path) -> None:
+    shop.register("v2", pace_directory=str(tmp_path), first_token_delay_s=0.05)
+    shop.create("slow", "v2", "--min-replicas", "2", "--max-replicas", "2")
+    engines = shop.engines()
+    pace = tmp_path / str(engines[0])
+    pace.write_text("1.0")
+    with Load(shop.client(), "slow", workers=6, max_tokens=1) as load:
+        until("the endpoint says so", lambda: shop.degraded("slow") == "Slow", timeout_s=60)
+        shown = shop.stack.answer("replicas", "--project", PROJECT, "--endpoint", "slow")
+        (slow,) = (replica for replica in shown if replica["reason"] == "Slow")
+        assert slow["phase"] == "Ready"
+        assert slow["message"].startswith("it gets no new requests for 30 s: ")
+        assert shop.get("slow")["status"]["replicas"]["ready"] == 2
+        pace.unlink()
+        until("it is back", lambda: shop.degraded("slow") == "None", timeout_s=60)
+        load.answer_at_least(20)
+    assert load.lost == []
+    assert sorted(shop.engines()) == sorted(engines)
+    shop.delete("slow")
 
 
 def test_a_replica_is_recycled_after_its_requests_without_a_lost_one(shop: Shop) -> None:

@@ -11,6 +11,8 @@ takes it again when it is woken. `sleep_mode` says how that goes wrong.
 
 With `told_directory`, `GET /metrics` and `GET /ff/statistics` answer what its files `metrics` and `statistics` hold at the time.
 
+With `pace_directory`, a file there that is named as its pid says how many seconds more it takes for each answer.
+
 A request may steer its own answer: `max_tokens` words come back (default 3), `stub_delay_s` passes before the first,
 `stub_token_delay_s` between them. A stream goes wrong after `stub_error_after` words as vLLM's do (an error event, then `[DONE]`), after
 `stub_cut_after` by a closed connection, after `stub_stall_after` by silence.
@@ -71,6 +73,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--child-directory", default="")
     parser.add_argument("--child-title", default="")
     parser.add_argument("--told-directory", default="")
+    parser.add_argument("--pace-directory", default="")
     parser.add_argument("--fails-beyond-tokens", type=int, default=0)
     parser.add_argument("--sleep-mode", choices=SLEEP_MODES, default="sleep")
     parser.add_argument("--device-directory", default="")
@@ -243,12 +246,16 @@ class Engine:
 
     async def words(self, request: dict[str, Any]) -> AsyncIterator[str]:
         """The answer, word by word: the instance's name first, so that a test can tell which replica spoke."""
-        await asyncio.sleep(request.get("stub_delay_s", self.options.first_token_delay_s))
+        await asyncio.sleep(request.get("stub_delay_s", self.options.first_token_delay_s) + self.more_s())
         between = request.get("stub_token_delay_s", self.options.token_delay_s)
         for index in range(_wanted(request)):
             if index:
                 await asyncio.sleep(between)
             yield f"{self.options.instance}" if index == 0 else f" {self.options.word}{index}"
+
+    def more_s(self) -> float:
+        file = Path(self.options.pace_directory) / str(os.getpid())
+        return float(file.read_text()) if self.options.pace_directory and file.is_file() else 0.0
 
     def names(self) -> tuple[str, str]:
         if self.options.mode == "wrong-model":

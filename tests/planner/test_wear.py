@@ -220,6 +220,32 @@ def test_a_replica_that_hangs_is_not_counted_as_ready_and_the_endpoint_says_so()
     assert (degraded(world), world.status.replicas.ready) == (Reason.NONE, 2)
 
 
+def test_a_replica_that_is_ejected_for_being_slow_counts_as_ready_and_the_endpoint_says_so_until_it_is_back() -> None:
+    world = served(replicas=2)
+    slow, _ = world.rows
+    events = []
+    for why in ("it gets no new requests for 30 s", "", "it gets no new requests for 60 s", ""):
+        world.eject(slow, why)
+        plans = world.settle()
+        assert {type(action).__name__ for plan in plans for action in plan.actions} <= {"Move"}, "nothing is started or stopped for it"
+        assert world.rows[slow].slow == why
+        assert (degraded(world), world.status.replicas.ready) == (Reason.SLOW if why else Reason.NONE, 2)
+        events += [(event.kind, event.reason) for plan in plans for event in plan.events]
+    assert events == [("Warning", "Slow"), ("Normal", "Recovered")] * 2
+
+
+def test_where_fewer_are_asked_for_the_one_that_is_ejected_goes_first() -> None:
+    for index in (0, 1, 2):
+        world = served(replicas=3)
+        slow = list(world.rows)[index]
+        world.eject(slow, "it gets no new requests for 30 s")
+        world.step()
+        world.put(effective_endpoint(replicas=2))
+        world.settle()
+        assert slow not in world.rows
+        assert world.ready() == 2
+
+
 def test_a_hung_replica_that_its_host_has_ended_is_replaced_and_named() -> None:
     world = served()
     (hung,) = world.rows

@@ -219,6 +219,10 @@ class World:
         """The host of a replica says that it hangs since then; None: that it is back."""
         self.seen[replica_id] = msgspec.structs.replace(self.seen[replica_id], hung_since=since)
 
+    def eject(self, replica_id: str, why: str = "") -> None:
+        """The host of a replica says why it has ejected it for being slow; empty: that it is back."""
+        self.seen[replica_id] = msgspec.structs.replace(self.seen[replica_id], slow=why)
+
     def crash(self, replica_id: str, reason: FailureReason = FailureReason.CRASHED) -> None:
         """The engine of a replica ends."""
         self.seen[replica_id] = msgspec.structs.replace(

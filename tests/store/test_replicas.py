@@ -27,6 +27,9 @@ READY = Replica(
         ({}, None),
         ({"hung_since": NOON}, "Hung"),
         ({"lost_since": NOON}, "HostLost"),
+        ({"slow": "it gets no new requests for 30 s"}, "Slow"),
+        ({"slow": "it gets no new requests for 30 s", "hung_since": NOON}, "Hung"),
+        ({"slow": "it gets no new requests for 30 s", "phase": ReplicaPhase.STOPPED}, None),
         ({"hung_since": NOON, "failure": FailureReason.CRASHED, "message": "it ended"}, "Crashed"),
     ],
 )

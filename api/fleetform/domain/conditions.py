@@ -43,6 +43,7 @@ class Reason(StrEnum):
     CRASH_LOOP = "CrashLoop"
     OOM_KILLED = "OOMKilled"
     HUNG = "Hung"
+    SLOW = "Slow"
     HOST_UNREACHABLE = "HostUnreachable"
     CONFIG_REJECTED = "ConfigRejected"
     SCALING_LIMITED = "ScalingLimited"

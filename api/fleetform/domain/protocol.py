@@ -145,6 +145,7 @@ class HostReplica(Record, frozen=True, kw_only=True):
     """What the host knows of one replica. in_flight: at this host's proxy, None when it cannot be read.
 
     hung_since: a serving engine makes no progress with what it has since then; the gateway here has already taken it out of rotation.
+    slow: why the gateway has ejected it for a while, as an outlier by latency; empty when it has not.
     """
 
     replica_id: str
@@ -159,6 +160,7 @@ class HostReplica(Record, frozen=True, kw_only=True):
     exit_code: int | None = None
     in_flight: int | None = None
     hung_since: datetime | None = None
+    slow: str = ""
 
 
 class SleepingEngine(Record, frozen=True, kw_only=True):

@@ -118,6 +118,10 @@ class FailureReason(StrEnum):
     CACHE_FULL = "CacheFull"
 
 
+SLOW = "Slow"
+"""The reason that a ready replica shows while its gateway has ejected it."""
+
+
 class Replica(Record, frozen=True, kw_only=True):
     """One replica as the store knows it. track: see rollout.py. nonce: what the engine must repeat to prove that it is this one.
 
@@ -125,6 +129,7 @@ class Replica(Record, frozen=True, kw_only=True):
     what it has since then, and the gateway on its machine sends it nothing new. lost_since: its host has been silent for so long that
     another one is to take its place since then; it may still serve. proven: its host has said that it serves, so that proxies may
     have been told of it. keep_warm: it leaves because fewer are asked for, so that its engine may sleep.
+    slow: why the gateway on its machine has ejected it for a while, as an outlier by latency. It counts as ready: it comes back by itself.
     message and log_tail are redacted and safe to show to the owner of the endpoint.
     """
 
@@ -150,6 +155,7 @@ class Replica(Record, frozen=True, kw_only=True):
     lost_since: datetime | None = None
     proven: bool = False
     keep_warm: bool = False
+    slow: str = ""
 
     @property
     def serves(self) -> bool:

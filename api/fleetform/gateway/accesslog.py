@@ -1,7 +1,7 @@
 """The access log: one JSON object per request, in a file. It never holds a path's query, a body, a key or a header's text.
 
 An endpoint with `logging.content: off` keeps two groups only. AUDIT_FIELDS: who called what, when, with which outcome and how many tokens.
-MEASURED_FIELDS: how its replica did, in ids and times, by which versions are compared.
+MEASURED_FIELDS: how its replica did, in ids and times, by which versions and replicas are compared.
 """
 
 from typing import Any
@@ -28,6 +28,7 @@ MEASURED_FIELDS = {
     "replica": "%METADATA(UPSTREAM_HOST:ff:replica)%",
     "track": "%METADATA(UPSTREAM_HOST:ff:track)%",
     "flags": "%RESPONSE_FLAGS%",
+    "stream": "%TYPED_CEL('content-type' in response.headers && response.headers['content-type'].startsWith('text/event-stream'))%",
     # From where the last attempt was handed to the replica: without the time that the activator held it or other replicas lost.
     "replica_ttft_ms": "%COMMON_DURATION(US_TX_BEG:US_RX_BEG:ms)%",
     "replica_latency_ms": "%COMMON_DURATION(US_TX_BEG:DS_TX_END:ms)%",

@@ -15,6 +15,7 @@ from typing import IO
 import msgspec
 import structlog
 
+from fleetform.gateway.outliers import Kind, Outliers
 from fleetform.gateway.rotation import KEPT, renamed
 from fleetform.gateway.windows import KEPT_S, WindowStore
 
@@ -35,6 +36,8 @@ class Line(msgspec.Struct, frozen=True):
     project: str | None = None
     endpoint: str | None = None
     track: str | None = None
+    replica: str | None = None
+    stream: bool | None = None
     status: int | None = None
     flags: str | None = None
     latency_ms: float | None = None
@@ -103,12 +106,24 @@ class Follower:
 
 
 class Intake:
-    """`run` follows the log for ever. until: up to when everything that has ended is in store; None while the past is being read."""
+    """`run` follows the log for ever. until: up to when everything that has ended is in store; None while the past is being read.
 
-    def __init__(self, path: Path, store: WindowStore, clock: Callable[[], float] = time.time) -> None:
+    outliers: is told what has ended just now, by elapsed, which never goes back.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        store: WindowStore,
+        clock: Callable[[], float] = time.time,
+        outliers: Outliers | None = None,
+        elapsed: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._path = path
         self._store = store
         self._clock = clock
+        self._outliers = outliers
+        self._elapsed = elapsed
         self._follower = Follower(path)
         self._unreadable = 0
         self.until: float | None = None
@@ -164,6 +179,16 @@ class Intake:
             ttft_ms=None if refused else found.replica_ttft_ms,
             latency_ms=None if refused else found.replica_latency_ms,
         )
+        if self._outliers is not None and self.until is not None and not refused:
+            self._compare(self._outliers, found)
+
+    def _compare(self, outliers: Outliers, found: Line) -> None:
+        """A stream's first byte counts however the stream ended; of a plain answer only the whole."""
+        is_whole = not broke_off(found.flags)
+        time_ms = found.replica_ttft_ms if found.stream else found.replica_latency_ms if is_whole else None
+        if found.replica and time_ms is not None:
+            kind = Kind.FIRST_BYTE if found.stream else Kind.WHOLE
+            outliers.answered(found.replica, kind, time_ms, (found.latency_ms or 0.0) / 1000, self._elapsed())
 
 
 def broke_off(flags: str | None) -> bool:

@@ -4,7 +4,8 @@ The settings are those tried in the field notes; each guards a request that woul
 overprovisioning_factor   the activator gets nothing while one replica of a track lives
 healthy_panic 1 %         an ejected replica gets nothing while anything else is left, the activator too; an activator that was
                           killed is tried again at once
-LEAST_REQUEST             a slow replica is busy, and gets little: there is no ejection by latency. A dead one is ejected before it attracts
+LEAST_REQUEST             a slow replica is busy, and gets little, until we take it out (outliers.py): Envoy has no ejection by latency. A
+                          dead one is ejected before it attracts
 max_retries               the default of 3 per cluster makes a retry policy useless when a host dies
 idle_timeout 4 s          engines close an idle connection after 5 s
 """
@@ -70,7 +71,7 @@ def cluster(route: EndpointRoute) -> Any:
 def assignment(route: EndpointRoute, activator_socket: str, out: frozenset[str] = frozenset()) -> Any:
     """The ClusterLoadAssignment of route: one locality per track at priority 0, the activator at priority 1.
 
-    Envoy wants priority 0 to exist: with no replica at all the activator stands there. out: replicas that hang.
+    Envoy wants priority 0 to exist: with no replica at all the activator stands there. out: replicas that hang, or are ejected.
     """
     localities = [_locality(track, out) for track in route.tracks if track.targets]
     activator = endpoint_components_pb2.LocalityLbEndpoints(

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from fleetform.domain.load import Windows
 from fleetform.gateway.intake import Intake
+from fleetform.gateway.outliers import Outliers
 from fleetform.gateway.sampler import Sampler
 from fleetform.gateway.snapshot import EndpointRoute
 from fleetform.gateway.windows import KEPT_S, WindowStore
@@ -19,7 +20,8 @@ class Telemetry:
     def __init__(self, settings: Settings, routes: Callable[[], Mapping[str, EndpointRoute]]) -> None:
         self.sampler = Sampler(settings, routes)
         self.store = WindowStore()
-        self.intake = Intake(settings.access_log, self.store)
+        self.outliers = Outliers()
+        self.intake = Intake(settings.access_log, self.store, outliers=self.outliers)
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:

@@ -34,8 +34,8 @@ class Waiting(Record, frozen=True, kw_only=True):
 class InForce(Record, frozen=True, kw_only=True):
     """version: of the snapshot stored here. acked_version: up to it, everything is in force in every live Envoy, or was refused.
 
-    out: replicas that get nothing though they are routed, because they hang. server_heard: a server has asked this host lately what is new
-    here, so that it knows what waits.
+    out: replicas that get nothing though they are routed, because they hang or are ejected. server_heard: a server has asked this host
+    lately what is new here, so that it knows what waits.
     """
 
     version: int = 0

@@ -14,6 +14,7 @@ import structlog
 
 from fleetform.domain.base import Record
 from fleetform.domain.load import EngineLoad
+from fleetform.gateway.outliers import Outliers
 from fleetform.gateway.windows import WindowStore
 from fleetform.host import engine_metrics, probe, processes
 from fleetform.host.engine_metrics import Metrics
@@ -41,11 +42,12 @@ class Told(Record, frozen=True, kw_only=True):
 
 
 class EngineWatch:
-    """start, then `loads`. What streams say goes into store."""
+    """start, then `loads`. What streams say goes into store and to outliers."""
 
-    def __init__(self, replicas: Replicas, store: WindowStore) -> None:
+    def __init__(self, replicas: Replicas, store: WindowStore, outliers: Outliers) -> None:
         self._replicas = replicas
         self._store = store
+        self._outliers = outliers
         self._engines: dict[str, _Engine] = {}
         self._taken_over: frozenset[str] = frozenset()
         self._rounds: asyncio.Task[None] | None = None
@@ -81,7 +83,7 @@ class EngineWatch:
             await self._engines.pop(replica_id).close()
         for replica_id, replica in serving.items():
             if replica_id not in self._engines:
-                self._engines[replica_id] = _Engine(replica, self._store, is_new=self._is_new(replica))
+                self._engines[replica_id] = _Engine(replica, self._store, self._outliers, is_new=self._is_new(replica))
             self._engines[replica_id].look()
 
     def _is_new(self, replica: Replica) -> bool:
@@ -92,15 +94,17 @@ class EngineWatch:
 class _Engine:
     """One engine, with the look at it that is under way, if any. is_new: what it says first counts as well."""
 
-    def __init__(self, replica: Replica, store: WindowStore, *, is_new: bool) -> None:
+    def __init__(self, replica: Replica, store: WindowStore, outliers: Outliers, *, is_new: bool) -> None:
         self.load: EngineLoad | None = None
         self._replica = replica
         self._store = store
+        self._outliers = outliers
         self._is_new = is_new
         self._open = AsyncExitStack()
         self._http: httpx2.AsyncClient | None = None
         self._looking: asyncio.Task[None] | None = None
         self._told: Told | None = None
+        self._told_at = time.monotonic()
         self._asked_again_at = {"/metrics": 0.0, PATH: 0.0}
         self._weighed_at = float("-inf")
 
@@ -175,6 +179,8 @@ class _Engine:
             told = msgspec.json.decode(answer, type=Told)
         except msgspec.DecodeError:
             return
+        now = time.monotonic()
+        over_s, self._told_at = now - self._told_at, now
         before, self._told = self._told, told
         if before is None and self._is_new:
             before = Told(process=told.process)
@@ -184,3 +190,5 @@ class _Engine:
         gaps = {cell: count - before.gaps.get(cell, 0) for cell, count in told.gaps.items() if count > before.gaps.get(cell, 0)}
         failed = max(0, told.streams_failed - before.streams_failed)
         self._store.streamed(record.route_key, record.start.track.track_id, time.time(), gaps=gaps, failed=failed)
+        if gaps:
+            self._outliers.streamed(record.replica_id, gaps, over_s, now)

@@ -23,12 +23,16 @@ log = structlog.get_logger(__name__)
 
 
 class Recorded:
-    """The record of one replica and what follows from it alone. All changes of the record go through here."""
+    """The record of one replica and what follows from it alone. All changes of the record go through here.
+
+    slow: why it is ejected, empty when it is not. Not in the record: the next worker measures anew.
+    """
 
     def __init__(self, host: Host, record: ReplicaRecord) -> None:
         self.host = host
         self.record = record
         self.adapter: Adapter = adapter_for(record.start.track)
+        self.slow = ""
         self.log = log.bind(replica=record.replica_id, endpoint=record.route_key, generation=record.start.generation)
         self._saving = asyncio.Lock()
 
@@ -44,6 +48,11 @@ class Recorded:
     def stopping(self) -> bool:
         """True when there is nothing left to stop, or its end has begun."""
         return self.exited or self.record.drain_until is not None or self.record.failure is not None
+
+    @property
+    def serves_now(self) -> bool:
+        """True when its engine is up and is neither being stopped nor ended."""
+        return self.record.state is HostReplicaState.SERVING and not self.stopping
 
     async def enter(self, phase: str, **changes: Any) -> None:
         """Be in that phase of the start from now on, with these changes of the record."""
@@ -70,7 +79,7 @@ class Recorded:
         self.show()
 
     def show(self) -> None:
-        self.host.board.put_replica(self.record.shown())
+        self.host.board.put_replica(msgspec.structs.replace(self.record.shown(), slow=self.slow))
 
     def log_tail(self) -> tuple[str, ...]:
         """The last words of its engine."""

@@ -98,6 +98,15 @@ class Replica(Recorded):
         else:
             self.log.warning("replica_out_of_rotation", message=message)
 
+    def set_slow(self, why: str) -> None:
+        """Show that it is ejected for being slow, and why; empty: it is back."""
+        self.slow = why
+        self.show()
+        if why:
+            self.log.warning("replica_ejected", message=why)
+        else:
+            self.log.info("replica_back")
+
     def give_up(self, message: str) -> None:
         """It hangs and does not come back: it is ended."""
         if not self._hung.done():

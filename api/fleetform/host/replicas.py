@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -145,8 +145,7 @@ class Replicas:
 
     def serving(self) -> list[Replica]:
         """Those whose engine is up and is neither being stopped nor ended."""
-        found = self.replicas.values()
-        return [r for r in found if r.record.state is HostReplicaState.SERVING and not r.stopping]
+        return [replica for replica in self.replicas.values() if replica.serves_now]
 
     async def set_out(self, replica: Replica, since: datetime | None, message: str) -> None:
         """Take a replica out of rotation at this machine's proxy since then, or put it back (None)."""
@@ -154,9 +153,21 @@ class Replicas:
         self.keep_out()
         await replica.set_out(since, message)
 
+    def eject(self, slow: Mapping[str, str]) -> None:
+        """Take these replicas, and no others, out of rotation for being slow: replica → why."""
+        for replica_id, replica in self.replicas.items():
+            if replica.slow != (why := slow.get(replica_id, "")):
+                replica.set_slow(why)
+        self.keep_out()
+
+    def is_well(self, replica_id: str) -> bool:
+        """True when its engine is up, does not hang, and is not about to end."""
+        replica = self.replicas.get(replica_id)
+        return replica is not None and replica.serves_now and replica.record.hung_since is None
+
     def keep_out(self) -> None:
         """Tell the proxy once more which replicas get nothing new."""
-        self.host.proxy.take_out(frozenset(i for i, r in self.replicas.items() if r.record.hung_since is not None))
+        self.host.proxy.take_out(frozenset(i for i, r in self.replicas.items() if r.record.hung_since is not None or r.slow))
 
     def log_lines(self, replica_id: str, lines: int) -> tuple[str, ...]:
         """The end of its log, redacted; also for a while after it was forgotten. Empty when there is none."""

@@ -20,6 +20,7 @@ from litestar import Litestar
 from fleetform import logs
 from fleetform import settings as configuration
 from fleetform.errors import SetupError
+from fleetform.gateway.ejection import Ejection
 from fleetform.gateway.feed import GatewayFeed
 from fleetform.gateway.telemetry import Telemetry
 from fleetform.host import ledger, records
@@ -81,7 +82,7 @@ async def serve(settings: Settings, layout: Layout) -> None:
         trust=Trust(layout.trust),
     )
     replicas = Replicas(host)
-    engines = EngineWatch(replicas, telemetry.store)
+    engines = EngineWatch(replicas, telemetry.store, telemetry.outliers)
     verifications = Verifications(board, artifacts)
     prefetches = Prefetches(artifacts)
     commands = Commands(Fence(layout), board, replicas, verifications, prefetches)
@@ -91,11 +92,14 @@ async def serve(settings: Settings, layout: Layout) -> None:
     engines.start()
     healing = Healing(replicas, telemetry.sampler.in_flight)
     healing.start()
+    ejection = Ejection(telemetry.outliers, lambda: feed.routes, replicas.is_well, telemetry.sampler.in_flight, replicas.eject)
+    ejecting = asyncio.create_task(ejection.run(), name="ejection")
     guard = asyncio.create_task(keep_supervisor(layout))
     try:
         await _answer(settings.host_socket, make_app(board, commands, replicas, feed, telemetry, engines), stop)
     finally:
         guard.cancel()
+        ejecting.cancel()
         await healing.stop()
         await engines.stop()
         await replicas.let_go()

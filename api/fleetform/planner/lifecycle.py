@@ -77,13 +77,14 @@ def _unknown_to_host(replica: Replica, now: datetime) -> Replica:
 
 
 def _with_facts(replica: Replica, seen: HostReplica) -> Replica:
-    """The facts that are recorded with a replica: its address, the process that it is, whether it has served, and whether it hangs."""
+    """The facts that are recorded with a replica: its address, the process that it is, whether it has served, hangs or is ejected."""
     return msgspec.structs.replace(
         replica,
         address=seen.address or replica.address,
         members=seen.members or replica.members,
         proven=replica.proven or seen.state is S.SERVING,
         hung_since=seen.hung_since,
+        slow=seen.slow,
     )
 
 

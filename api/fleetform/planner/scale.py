@@ -152,9 +152,15 @@ def dispensable(replicas: tuple[Replica, ...], track: str, stoppable: Collection
 
 
 def _by_worth(replicas: tuple[Replica, ...], track: str, busy: Mapping[str, int]) -> list[Replica]:
-    """Living replicas of a track: the least advanced first, then the idle ones, then the youngest; those whose host is lost are none.
+    """Living replicas of a track: the least advanced first, then those that are ejected, the idle ones, the youngest.
+
+    Those whose host is lost are none.
 
     Of those that start, one that has proven itself is worth more: the proxies may send it requests already.
     """
     mine = [r for r in replicas if r.track == track and r.phase in LIVING and r.lost_since is None]
-    return sorted(mine, key=lambda r: (ADVANCE.index(r.phase), r.proven, r.replica_id in busy, -r.created_at.timestamp(), r.replica_id))
+
+    def worth(r: Replica) -> tuple[int, bool, bool, bool, float, str]:
+        return ADVANCE.index(r.phase), r.proven, not r.slow, r.replica_id in busy, -r.created_at.timestamp(), r.replica_id
+
+    return sorted(mine, key=worth)

@@ -174,6 +174,9 @@ def degraded(picture: Picture) -> Verdict:
         reason = NAMED.get(failure.reason, Reason.CRASH_LOOP)
         often = "once" if failure.count == 1 else f"{failure.count} times in a row"
         return True, reason, f"{track}: failed {often}, the last: {words(failure.reason, failure.message, failure.log_tail)}"
+    slow = [replica for replica in picture.replicas if replica.phase is P.READY and replica.slow]
+    if slow:
+        return True, Reason.SLOW, "; ".join(f"{replica.replica_id} of {replica.track}: {replica.slow}" for replica in slow)
     if picture.state is not None and picture.state.settled and _waits_for_room(picture):
         limit = next(b.message for b in picture.blocked if b.reason in ADMISSION)
         return True, Reason.SCALING_LIMITED, limit
@@ -236,6 +239,7 @@ BAD = frozenset(
         Reason.CRASH_LOOP,
         Reason.OOM_KILLED,
         Reason.HUNG,
+        Reason.SLOW,
         Reason.HOST_UNREACHABLE,
         Reason.CONFIG_REJECTED,
         Reason.SCALING_LIMITED,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from uuid import UUID
 
-from fleetform.domain.replica import FailureReason, Replica, ReplicaView
+from fleetform.domain.replica import SLOW, FailureReason, Replica, ReplicaPhase, ReplicaView
 from fleetform.domain.rollout import RolloutState
 from fleetform.errors import NotFound
 from fleetform.store import database, specs
@@ -60,6 +60,8 @@ def _why(replica: Replica) -> tuple[str | None, str]:
         return FailureReason.HUNG, "it makes no progress and gets no new requests; it is replaced unless it comes back"
     if replica.failure is None and replica.lost_since is not None:
         return FailureReason.HOST_LOST, "its host does not answer; another replica is to take its place"
+    if replica.phase is ReplicaPhase.READY and replica.slow:
+        return SLOW, replica.slow
     return replica.failure, replica.message
 
 

@@ -93,6 +93,7 @@ const (
 	ReasonServing            Reason = "Serving"
 	ReasonSettled            Reason = "Settled"
 	ReasonShiftingTraffic    Reason = "ShiftingTraffic"
+	ReasonSlow               Reason = "Slow"
 	ReasonStalled            Reason = "Stalled"
 	ReasonStarting           Reason = "Starting"
 	ReasonVerified           Reason = "Verified"
@@ -157,6 +158,8 @@ func (e Reason) Valid() bool {
 	case ReasonSettled:
 		return true
 	case ReasonShiftingTraffic:
+		return true
+	case ReasonSlow:
 		return true
 	case ReasonStalled:
 		return true
