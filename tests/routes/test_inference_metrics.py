@@ -82,3 +82,14 @@ async def test_a_deleted_endpoint_is_not_counted(api: Api) -> None:
     await _add(api, uid, "r1")
     await database.rows("UPDATE endpoint SET alive = false, deleted_at = now() WHERE uid = {}::uuid", uid)
     assert await scraped(api) == {}
+
+
+async def test_replicas_that_are_ejected_for_being_slow_are_counted(api: Api) -> None:
+    await api.project()
+    uid = (await api.must_put("/projects/acme/endpoints/chat", endpoint_spec()))["metadata"]["uid"]
+    slow = "it gets no new requests for 30 s"
+    await _add(api, uid, "r1")
+    await _add(api, uid, "r2", slow=slow)
+    await _add(api, uid, "r3", slow=slow, track="v1.older000")
+    await _add(api, uid, "r4", ReplicaPhase.DRAINING, slow=slow)
+    assert (await scraped(api))["inference_replicas_ejected"] == {("chat", "m:v1", "acme", "v1"): 2.0}

@@ -7,8 +7,10 @@ inference_ttft_ms             variant and version: quantiles of the time to the 
 inference_error_rate          variant and version: 0 to 1
 inference_queue_depth         endpoint: requests that wait for a replica now
 inference_replica_count       variant, version and phase
+inference_replicas_ejected    variant and version: ready, and without new requests for being slow; left out where there are none
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Metric
@@ -16,6 +18,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from fleetform.domain.load import Histogram, HostLoad, TrackWindow, Windows, merged
+from fleetform.domain.replica import ReplicaPhase
 from fleetform.store.counting import ReplicaCount
 
 WINDOW_S = 60
@@ -50,7 +53,7 @@ class InferenceMetrics(Collector):
                 errors.add_metric(labels, min(1.0, window.errors / window.requests))
             _add_quantiles(latency, labels, window.latency)
             _add_quantiles(ttft, labels, window.ttft)
-        return (rate, errors, latency, ttft, self._queues(), self._counts())
+        return (rate, errors, latency, ttft, self._queues(), self._counts(), self._ejected())
 
     def _tracks(self) -> Iterator[tuple[tuple[str, ...], TrackWindow, float]]:
         for key, windows in sorted(self._windows.items()):
@@ -78,6 +81,16 @@ class InferenceMetrics(Collector):
             counts[labels] = counts.get(labels, 0) + found.count
         for each, count in counts.items():
             family.add_metric(each, count)
+        return family
+
+    def _ejected(self) -> Metric:
+        family = GaugeMetricFamily("inference_replicas_ejected", "Ready replicas that get nothing new for being slow.", labels=_VARIANT)
+        counts: Counter[tuple[str, ...]] = Counter()
+        for found in self._replicas:
+            if found.slow and found.phase is ReplicaPhase.READY:
+                counts[found.project, found.endpoint, found.track.rpartition(".")[0], found.model_version] += found.slow
+        for labels, count in counts.items():
+            family.add_metric(labels, count)
         return family
 
 

@@ -6,7 +6,7 @@ from fleetform.store import database
 
 
 class ReplicaCount(Record, frozen=True, kw_only=True):
-    """count replicas of one track in one phase."""
+    """count replicas of one track in one phase. slow: those of them that are ejected for it."""
 
     project: str
     endpoint: str
@@ -14,13 +14,15 @@ class ReplicaCount(Record, frozen=True, kw_only=True):
     model_version: str
     phase: ReplicaPhase
     count: int
+    slow: int = 0
 
 
 async def replica_counts() -> tuple[ReplicaCount, ...]:
     """Of every endpoint that has replicas; those that have stopped are not counted."""
     found = await database.rows(
         "SELECT e.project, e.name AS endpoint, r.body->>'track' AS track, r.body->>'model_version' AS model_version, r.phase,"
-        " count(*) AS count FROM replica r JOIN endpoint e ON e.uid = r.endpoint_uid WHERE e.alive AND r.phase <> {}"
+        " count(*) AS count, count(*) FILTER (WHERE r.body->>'slow' <> '') AS slow"
+        " FROM replica r JOIN endpoint e ON e.uid = r.endpoint_uid WHERE e.alive AND r.phase <> {}"
         " GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5",
         ReplicaPhase.STOPPED.value,
     )
