@@ -190,6 +190,10 @@ def test_row_31_when_all_are_slow_all_go_on(own_gateway: Gateway) -> None:
         made["one"].pause_s = QUICK_S
         until_out(own_gateway, watch, "two")
         assert shares(own_gateway, 20) == {"one": 20}
+        own_gateway.run(watch.stop())
+        own_gateway.stop_feed()
+        own_gateway.start_feed()
+        until("the next worker puts it back", lambda: not is_out(own_gateway, "two"))
 
 
 def test_row_31_when_most_are_slow_at_most_one_of_three_is_out(own_gateway: Gateway) -> None:

@@ -198,6 +198,7 @@ def test_the_access_log(own_gateway: Gateway, engine: EchoEngine) -> None:
     assert not {"bytes_in", "bytes_out", "details", "ttft_ms"} & set(private)
     for line in (served, private):
         assert (line["track"], line["replica"], line["flags"]) == (f"{line['version']}.aaaaaaaa", "engine", "-")
+        assert line["stream"] is False
         assert 0 <= line["replica_ttft_ms"] <= line["replica_latency_ms"] <= line["latency_ms"] + 1
 
     with pytest.raises(openai.APIStatusError) as caught:
@@ -219,7 +220,8 @@ def test_usage_of_a_stream_is_logged(own_gateway: Gateway, engine: EchoEngine) -
     ]
     raw = own_gateway.client().chat.completions.with_raw_response.create(model="m", messages=[], stream=True, extra_body={"events": events})
     assert len(list(raw.parse())) == 2
-    assert own_gateway.logged(str(raw.headers["x-request-id"]))["usage"] == {"prompt_tokens": 8, "completion_tokens": 9}
+    line = own_gateway.logged(str(raw.headers["x-request-id"]))
+    assert (line["usage"], line["stream"]) == ({"prompt_tokens": 8, "completion_tokens": 9}, True)
 
 
 def test_no_event_of_a_declared_engine_ends_envoy(own_gateway: Gateway, engine: EchoEngine) -> None:

@@ -181,6 +181,16 @@ def test_what_began_before_it_was_ejected_does_not_speak_against_it_when_it_is_b
         assert story.goes(1, version, {"b": 200}) == {}
 
 
+def test_what_was_measured_before_it_was_ejected_is_forgotten_when_it_is_back() -> None:
+    story, version = Story(Rules(grace_s=0, window_s=300)), siblings("a", "b")
+    assert story.goes(20, version, {"a": 2000, "b": 200}) != {}
+    while story.goes(1, version, {"b": 200}):
+        pass
+    for _ in range(7):
+        assert story.goes(1, version, {"a": 2000, "b": 200}, each=1) == {}
+    assert set(story.goes(1, version, {"a": 2000, "b": 200}, each=1)) == {"a"}
+
+
 def test_it_comes_back_at_once_when_another_is_lost() -> None:
     story = Story()
     assert set(story.goes(20, siblings("a", "b", "c"), {"a": 2000, "b": 200, "c": 200})) == {"a"}

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from fleetform.domain.load import BUCKET_S, Histogram, TrackWindow, Windows
 from fleetform.gateway.intake import PIECE_BYTES, Follower, Intake, older
+from fleetform.gateway.outliers import Kind, Outliers
 from fleetform.gateway.rotation import _move_on
 from fleetform.gateway.windows import KEPT_S, WindowStore
 
@@ -165,6 +166,43 @@ def taken(*lines: bytes) -> dict[str, TrackWindow]:
 def test_how_a_request_ended(fields: dict[str, Any], errors: int, aborts: int, timed: int) -> None:
     window = taken(a_line(**fields))["a"]
     assert (window.requests, window.errors, window.aborts, window.ttft.total) == (1, errors, aborts, timed)
+
+
+class Heard(Outliers):
+    """Keeps what it is told: replica, kind, time, how long ago it began."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[str, Kind, float, float]] = []
+
+    def answered(self, replica_id: str, kind: Kind, time_ms: float, lasted_s: float, now: float) -> None:
+        assert now == 7.0
+        self.told.append((replica_id, kind, time_ms, lasted_s))
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"stream": False}, [("r1", Kind.WHOLE, 90.0, 0.1)]),
+        ({"stream": True}, [("r1", Kind.FIRST_BYTE, 40.0, 0.1)]),
+        ({"stream": True, "flags": "DC", "replica_latency_ms": None}, [("r1", Kind.FIRST_BYTE, 40.0, 0.1)]),
+        ({"stream": False, "flags": "DC"}, []),
+        ({"stream": True, "replica_ttft_ms": None}, []),
+        ({"stream": None, "replica_latency_ms": None}, []),
+        ({"stream": False, "status": 400}, []),
+        ({"stream": False, "status": 503}, []),
+        ({"stream": False, "replica": None}, []),
+        ({"stream": False, "track": ""}, []),
+    ],
+)
+def test_what_is_compared_between_replicas(fields: dict[str, Any], told: list[tuple[str, Kind, float, float]]) -> None:
+    heard = Heard()
+    intake = Intake(Path("/nonexistent"), WindowStore(), lambda: START, heard, lambda: 7.0)
+    intake.take(a_line(**fields))
+    assert heard.told == [], "the past, which is read again at the start, says nothing of now"
+    intake.until = START
+    intake.take(a_line(**fields))
+    assert heard.told == told
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,23 @@
 import json
 import os
 import signal
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import msgspec
 import pytest
 
 from fleetform.domain.load import EngineLoad, HostLoad, TrackWindow, Windows
+from fleetform.gateway.outliers import Outliers
+from fleetform.gateway.windows import WindowStore
 from fleetform.host import processes
 from fleetform.host.engine_metrics import Metrics, parse
+from fleetform.host.engine_watch import _Engine
 from fleetform.host.memory import memory_mib
+from fleetform.host.replica import Replica
 from tests.harness.waiting import until
 from tests.host.machine import Machine, identity_of
 
@@ -55,6 +62,21 @@ def test_several_parts_of_one_engine_are_added_and_its_own_word_on_its_capacity_
 )
 def test_what_is_not_said_is_not_known(text: str) -> None:
     assert parse(text) == Metrics()
+
+
+def test_pauses_of_streams_are_compared_between_replicas_from_the_second_answer_on() -> None:
+    told: list[tuple[str, dict[int, int]]] = []
+
+    class Heard(Outliers):
+        def streamed(self, replica_id: str, gaps: Mapping[int, int], over_s: float, now: float) -> None:
+            assert 0 <= over_s < 60
+            told.append((replica_id, dict(gaps)))
+
+    record = SimpleNamespace(replica_id="r1", route_key="p1/m", start=SimpleNamespace(track=SimpleNamespace(track_id="a")))
+    engine = _Engine(cast(Replica, SimpleNamespace(record=record)), WindowStore(), Heard(), is_new=False)
+    for gaps in ({"30": 5}, {"30": 8, "31": 1}, {"30": 8, "31": 1}):
+        engine._streamed(json.dumps({"process": 7, "streams_failed": 0, "gaps": gaps}).encode())
+    assert told == [("r1", {30: 3, 31: 1})]
 
 
 def test_an_idle_engine_says_zero() -> None:
