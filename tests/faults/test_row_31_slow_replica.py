@@ -120,7 +120,12 @@ def shares(gateway: Gateway, requests: int) -> Counter[str]:
 
 def until_out(gateway: Gateway, watch: Watch, name: str) -> str:
     """Ask until it is out at Envoy too; why it is."""
-    why = until(f"{name} is ejected", lambda: shares(gateway, AT_ONCE) and watch.out.get(name), timeout_s=60)
+
+    def asked() -> str | None:
+        shares(gateway, AT_ONCE)
+        return watch.out.get(name)
+
+    why = until(f"{name} is ejected", asked, timeout_s=60)
     until("Envoy knows", lambda: is_out(gateway, name))
     return why
 
