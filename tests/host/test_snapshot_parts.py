@@ -100,9 +100,10 @@ def test_of_an_engine_that_lives_only_the_names_go_that_an_ended_criu_has_given(
 @pytest.mark.anyio
 async def test_whoever_is_connected_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(freezing, "QUIET_S", 0.2)
-    path = str(tmp_path / "s")
+    path = str(tmp_path / "a socket")
     address = Unix(path=path)
-    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as client:
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as client, socket.socket(socket.AF_UNIX) as stranger:
+        stranger.bind(bytes(tmp_path) + b"/\xff")  # whose name need not be text
         listener.bind(path)
         listener.listen()
         await freezing._until_quiet(address)
