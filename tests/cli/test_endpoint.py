@@ -213,6 +213,12 @@ def test_list_in_a_pipe_is_plain_lines(shell: Shell) -> None:
     assert cells[:5] == ["prod", "Ready", "2/3", "v1.4=90,v1.5=10", "cpu-small"]
 
 
+def test_list_shows_what_serves_and_what_is_wanted_instead(shell: Shell) -> None:
+    page = bodies.page(bodies.endpoint({"v1.4": 0, "v1.5": 100}, live={"v1.4": 100}))
+    shell.api.on("GET", "/v1/projects/acme/endpoints", (200, page))
+    assert shell("endpoint", "list").stdout.split("\t")[3] == "v1.4=100 (wanted: v1.5=100)"
+
+
 def test_list_as_json_is_what_the_api_has(shell: Shell) -> None:
     shell.api.on("GET", "/v1/projects/acme/endpoints", (200, bodies.page(bodies.endpoint())))
     assert json.loads(shell("endpoint", "list", "--output", "json").stdout)[0]["spec"] == bodies.endpoint()["spec"]

@@ -76,6 +76,9 @@ class NoProxy:
     def take_out(self, replica_ids: frozenset[str]) -> None:
         """Nobody is in rotation."""
 
+    async def taken(self, limit_s: float) -> None:
+        """There is nobody to take anything."""
+
 
 class Bench:
     """Open it with `async with`; on exit everything that it started has ended."""

@@ -40,6 +40,9 @@ class Proxy:
     def take_out(self, replica_ids: frozenset[str]) -> None:
         raise AssertionError("who drains takes nothing out")
 
+    async def taken(self, limit_s: float) -> None:
+        raise AssertionError("who drains takes nothing out")
+
 
 def a_record(drain_timeout_s: float) -> ReplicaRecord:
     track = Track(

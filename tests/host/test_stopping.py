@@ -90,7 +90,7 @@ def host(tmp_path: Path) -> Host:
         board,
         ledger,
         cast(Artifacts, Fetching()),
-        mock.Mock(),
+        mock.Mock(taken=mock.AsyncMock()),
         WarmPool(layout, board, ledger, 60),
         Snapshots(layout, board, "", 0, 60),
         Trust(layout.trust),

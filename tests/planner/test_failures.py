@@ -1,8 +1,10 @@
 """What follows from a start or an engine that fails, and from a host that knows nothing of a replica."""
 
+import msgspec
 import pytest
 
 from fleetform.domain.conditions import ConditionType, Reason
+from fleetform.domain.protocol import HostReplicaState
 from fleetform.domain.replica import FailureReason, ReplicaPhase
 from fleetform.planner.model import Drop, Release, Start, Stop
 from tests.builders import effective_endpoint
@@ -50,6 +52,22 @@ def test_a_changed_retry_starts_a_stalled_endpoint_anew() -> None:
     world.put(effective_endpoint(retry="1"))
     world.settle()
     assert world.status.ready
+
+
+def test_an_engine_that_its_host_ended_in_order_is_replaced_at_once_and_has_not_failed() -> None:
+    """So does `fleetform down`, while the server is away: the next `up` finds the replica exited, and nothing amiss."""
+    world = served()
+    (replica_id,) = (i for i, row in world.rows.items() if row.phase is P.READY)
+    world.seen[replica_id] = msgspec.structs.replace(world.seen[replica_id], state=HostReplicaState.EXITED, exit_code=0)
+    said = []
+    for _ in range(10):
+        world.step()
+        said.append(reason(world, ConditionType.DEGRADED))
+    assert set(said) == {Reason.NONE}
+    assert replica_id not in world.rows
+    assert world.ready() == 1
+    assert world.rollout is not None
+    assert world.rollout.failures == {}
 
 
 def test_an_engine_that_ends_by_itself_is_replaced_after_a_growing_pause() -> None:

@@ -44,11 +44,14 @@ def runs(ours: Settings) -> bool:
 
 
 def stop_everything(ours: Settings) -> None:
-    """The server first, so that nothing new is asked for; then the engines; then the supervisor with the rest; then the sockets."""
+    """The server first, so that nothing new is asked for; then the activator, so that what comes is refused and not held for engines
+    that will not start; then the engines; then the supervisor with the rest; then the sockets.
+    """
     programs.served_mark(ours).unlink(missing_ok=True)
     # A dead supervisor is started once more: it adopts what lives, and what follows is one path and not two.
     supervision.rescan_or_start(ours)
     supervision.stop_child(ours, programs.SERVER)
+    supervision.stop_child(ours, programs.ACTIVATOR)
     stop_engines(ours)
     supervision.stop(ours)
     preflight.check_run_dir(ours.run)

@@ -14,6 +14,7 @@ from fleetform.cli.progress import shown
 from fleetform.cli.watch import WATCH, watched
 from fleetform_sdk import types
 
+Variants = Mapping[str, types.VariantSpec | types.EffectiveVariant]
 WAIT_OPTIONS = (
     click.option("--wait", is_flag=True, help="Wait until what was asked for serves, and show the progress."),
     click.option("--wait-timeout", type=SECONDS, default="30m", help="How long to wait. Default: 30m."),
@@ -78,7 +79,9 @@ def list_(session: Session, watch: bool) -> None:
 
     def draw(out: Output) -> None:
         found = session.client.endpoints.list().all()
-        rows = [(e.metadata.name, e.status.phase, _replicas(e), _split(e), e.spec.instance_type, age(e.metadata.created_at)) for e in found]
+        rows = [
+            (e.metadata.name, e.status.phase, _replicas(e), _traffic(e), e.spec.instance_type, age(e.metadata.created_at)) for e in found
+        ]
         out.rows(("name", "phase", "ready", "traffic", "instance type", "age"), rows, found)
 
     watched(session, watch, draw)
@@ -191,11 +194,22 @@ def _replicas(found: types.Endpoint) -> str:
     return f"{found.status.replicas.ready}/{found.status.replicas.wanted}"
 
 
-def _split(found: types.Endpoint) -> list[str]:
-    return [f"{name}={_weight(variant)}" for name, variant in found.spec.variants.items()]
+def _traffic(found: types.Endpoint) -> str:
+    """The split that serves, and the one that is wanted where that is another."""
+    wanted = _split(_with_traffic(found.spec.variants))
+    live = _split(_with_traffic(found.status.live.variants)) if found.status.live else ""
+    return _split(found.spec.variants) if live == wanted else f"{live or 'none'} (wanted: {wanted})"
 
 
-def _serves(variants: Mapping[str, types.VariantSpec | types.EffectiveVariant]) -> list[str]:
+def _split(variants: Variants) -> str:
+    return ",".join(f"{name}={_weight(variant)}" for name, variant in sorted(variants.items()))
+
+
+def _with_traffic(variants: Variants) -> Variants:
+    return {name: variant for name, variant in variants.items() if _weight(variant)}
+
+
+def _serves(variants: Variants) -> list[str]:
     """Weights with what they are weights of, since a variant may be named after anything."""
     return [f"{name}={_weight(variant)} ({variant.model_version})" for name, variant in variants.items()]
 

@@ -78,6 +78,11 @@ class AdsServer:
             self._acknowledged = min(stream.acknowledged() for stream in streams)
         return self._acknowledged
 
+    @property
+    def is_taken(self) -> bool:
+        """True when every live Envoy has taken everything that was published, or there is none."""
+        return not self.connected or self.acknowledged() >= self._catalogue.sequence
+
     def rejected(self) -> dict[str, str]:
         """Resource name → the words of an Envoy that refuses it."""
         return {name: words for connection in self._connections for name, words in connection.stream.rejected().items()}

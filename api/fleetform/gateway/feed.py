@@ -1,6 +1,7 @@
 """The gateway's feed: takes snapshot updates, stores them, and tells every Envoy of this machine. Runs inside the host worker."""
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
@@ -35,6 +36,7 @@ class GatewayFeed:
         self._out: frozenset[str] = frozenset()
         self.waiting = WaitingRoom(settings.waiting_socket, self._in_force, on_change)
         self._rotation: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
 
     async def start(self) -> None:
         """Serve what is stored, at once."""
@@ -91,6 +93,14 @@ class GatewayFeed:
             self._ads.publish([each for route in routes for each in self._route_resources(route)], [])
         self.waiting.tell()
 
+    async def taken(self, limit_s: float) -> None:
+        """Return when the live Envoys have taken all that they were told, or after limit_s."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                while not self._ads.is_taken:
+                    self._news.clear()
+                    await self._news.wait()
+
     @property
     def routes(self) -> Mapping[str, EndpointRoute]:
         """What is routed now, by key."""
@@ -132,6 +142,7 @@ class GatewayFeed:
         ]
 
     def _noticed(self) -> None:
+        self._news.set()
         self._count_acknowledged()
         self._on_change()
         self.waiting.tell()

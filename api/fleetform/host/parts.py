@@ -38,7 +38,8 @@ class Artifacts(Protocol):
 class Proxy(Protocol):
     """The proxy of this host. in_flight: replica → requests under way, for those that the route `key` names; OSError: it does not say.
 
-    take_out: these replicas, and no others, get nothing new, whatever the server has said of them.
+    take_out: these replicas, and no others, get nothing new, whatever the server has said of them. taken: returns once the proxy has taken
+    what it was told, or after limit_s.
     """
 
     async def in_flight(self, key: str, replica_ids: Iterable[str]) -> dict[str, int]: ...
@@ -46,6 +47,8 @@ class Proxy(Protocol):
     def alive(self) -> bool: ...
 
     def take_out(self, replica_ids: frozenset[str]) -> None: ...
+
+    async def taken(self, limit_s: float) -> None: ...
 
 
 class Pool(Protocol):

@@ -24,6 +24,8 @@ LOGS_KEPT = 200
 LOG_KEPT_S = 7 * 86400
 NEVER_KEPT = 10_000
 IN_FLIGHT_POLL_S = 5.0
+TAKEN_S = 1.0
+"""How long the proxy is waited for that is to send nothing new to engines which are about to end."""
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +34,7 @@ class Replicas:
     """Replicas by id. The board shows each as it is.
 
     never: ids that were stopped before their start came. It may still lie in our socket, and ends with us.
+    is_closed: all are being stopped.
     """
 
     def __init__(self, host: Host) -> None:
@@ -40,6 +43,7 @@ class Replicas:
         self.in_flight: dict[str, int] = {}
         self.never: dict[str, None] = {}
         self.tasks: set[asyncio.Task[None]] = set()
+        self.is_closed = False
 
     def adopt(self) -> None:
         """Go on with every replica that has a record here; engines that run are taken over as they are."""
@@ -112,10 +116,14 @@ class Replicas:
         return "those that sleep here are being ended"
 
     async def stop_all(self) -> None:
-        """Stop every replica without waiting for the proxy, end what sleeps, and return when all have exited.
+        """Stop every replica without waiting for what it has under way, end what sleeps, and return when all have exited.
 
+        The proxy is told first: an engine that ends answers whatever still comes with an error of its own.
         OSError when a stop cannot be written down: that replica goes on, and all others have been stopped.
         """
+        self.is_closed = True
+        self.keep_out()
+        await self.host.proxy.taken(TAKEN_S)
         stops = await asyncio.gather(*(replica.stop_at_once() for replica in self.replicas.values()), return_exceptions=True)
         running = [replica.task for replica in self.replicas.values() if replica.stopping and replica.task is not None]
         if running:
@@ -167,7 +175,8 @@ class Replicas:
 
     def keep_out(self) -> None:
         """Tell the proxy once more which replicas get nothing new."""
-        self.host.proxy.take_out(frozenset(i for i, r in self.replicas.items() if r.record.hung_since is not None or r.slow))
+        out = (i for i, r in self.replicas.items() if self.is_closed or r.record.hung_since is not None or r.slow)
+        self.host.proxy.take_out(frozenset(out))
 
     def log_lines(self, replica_id: str, lines: int) -> tuple[str, ...]:
         """The end of its log, redacted; also for a while after it was forgotten. Empty when there is none."""

@@ -128,6 +128,9 @@ class FeedProxy:
     def take_out(self, replica_ids: frozenset[str]) -> None:
         self.feed.take_out(replica_ids)
 
+    async def taken(self, limit_s: float) -> None:
+        await self.feed.taken(limit_s)
+
 
 class _Server(uvicorn.Server):
     """Without signal handlers of its own: the worker's own are set before anything is started."""

@@ -9,7 +9,8 @@ Placing                         fetching                            Fetching
 Placing, Fetching               starting, serving                   Starting
 Starting                        serving, and the proxy routes to it Ready
 Fetching, Starting, Ready       stopping                            Draining
-not Draining                    exited                              Failed(the host's reason), Stopped when a stop was asked for
+not Draining                    exited                              Failed(the host's reason); Stopped when a stop was asked for, or the
+                                                                    host has ended it in order, as `fleetform down` has it do
 not Draining                    a failure: it is being cleared away Failed(the host's reason); its reservation is kept until it has exited
 Draining                        exited                              Stopped
 Draining                        it does not know the replica        unchanged: a start may be on its way; the answer to the stop counts
@@ -93,12 +94,15 @@ def _exited(replica: Replica, seen: HostReplica, now: datetime) -> Replica:
         return replica
     if replica.stop_requested:
         return moved(replica, P.STOPPED, now)
+    if seen.failure is None:
+        return moved(draining(replica, now), P.STOPPED, now)
     return _failed_by(seen, replica, now)
 
 
 def _failed_by(seen: HostReplica, replica: Replica, now: datetime) -> Replica:
     """The replica, failed for the reason that its host gives."""
-    ended = failed(replica, seen.failure or FailureReason.CRASHED, seen.message or f"the engine ended ({seen.exit_code})", now)
+    assert seen.failure is not None
+    ended = failed(replica, seen.failure, seen.message or f"the engine ended ({seen.exit_code})", now)
     return msgspec.structs.replace(ended, log_tail=seen.log_tail)
 
 

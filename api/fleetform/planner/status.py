@@ -220,6 +220,8 @@ def phase_word(picture: Picture) -> str:
     if picture.counted == 0 and _rests(picture):
         return str(Reason.SCALED_TO_ZERO)
     _, reason, _ = progressing(picture)
+    if reason is Reason.SETTLED and degraded(picture)[0]:
+        return "Degraded"  # nothing is on its way, and nothing serves, as when all of it hangs
     return "Pending" if _waits_for_room(picture) else str(reason)
 
 
