@@ -52,12 +52,13 @@ class WindowStore:
         if latency_ms is not None:
             bucket.latency.append(min(cell_of(latency_ms), _CELL_MAX))
 
-    def streamed(self, key: str, track: str, at: float, *, gaps: Mapping[int, int], failed: int) -> None:
-        """What a replica of that track says of its streams: gaps between tokens by cell, and streams that ended in an error."""
-        bucket = self._bucket(key, track, at) if gaps or failed else None
+    def streamed(self, key: str, track: str, at: float, *, gaps: Mapping[int, int], failed: int, broken: int = 0) -> None:
+        """What is said of streams of that track: gaps between tokens by cell, streams that ended in an error, and such that broke off."""
+        bucket = self._bucket(key, track, at) if gaps or failed or broken else None
         if bucket is None:
             return
         bucket.errors += failed
+        bucket.aborts += broken
         if gaps:
             bucket.gaps = bucket.gaps or Counter()
             bucket.gaps.update(gaps)

@@ -32,5 +32,6 @@ layout.py, threads.py   where things are; work that cannot be stopped half-way
 engines/           how an engine is started
 artifacts/         where weights come from
 middleware.py, statistics.py   inside the engine: the time limit of a request, what is counted of its stream, its death
+farewells/         the last event of a stream whose engine dies: deposited inside the engine, said by the worker
 engine_watch.py    asks engines how they do; engine_metrics.py and memory.py read it
 """

@@ -4,6 +4,7 @@ import hashlib
 import re
 from pathlib import Path
 
+from fleetform.host.farewells.deposit import SOCKET
 from fleetform.host.records import private_directory
 from fleetform.settings import Settings
 
@@ -32,6 +33,7 @@ class Layout:
         self.supervisor = self.host / "supervisor.json"
         self.zygote = settings.zygote_socket
         self.zygote_record = self.host / "running" / "zygote.json"
+        self.farewells = settings.run / SOCKET
         self.trust = self.host / "trust.json"
         self.supervisor_log = settings.home / "logs" / "supervisor.log"
 

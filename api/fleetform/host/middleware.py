@@ -7,6 +7,8 @@ Envoy says how long in `x-ff-timeout-s`. A plain answer must be whole by then. A
 for at most STREAM_PAUSE_S. Here, and not in the proxy, because only here the engine can be told to stop working on it, and because the
 proxy would try a request that it timed out itself on another replica.
 
+If this process dies, the host says the last event of its streams (farewells/).
+
 What an engine that has died answers is an error about itself. Nothing of that goes out: the proxy is told to try another replica.
 """
 
@@ -15,6 +17,7 @@ import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from fleetform.host.farewells.deposit import Farewell, Line
 from fleetform.host.pool import control
 from fleetform.host.statistics import PATH, Statistics, tells_error
 
@@ -39,6 +42,7 @@ class RequestTimeout:
         self.app = app
         self.stream_pause_s = stream_pause_s
         self.statistics = Statistics()
+        self.line = Line()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         limit_s = _limit(scope)
@@ -47,17 +51,20 @@ class RequestTimeout:
                 await _send_json(send, 200, self.statistics.shown())
                 return
             if scope["type"] == "http" and scope["path"] in control.PATHS:
+                self.line.close()  # nothing is under way any more, and what is to lie on disk may be connected to nobody
                 await _send_json(send, *await control.asked(scope))
                 return
             await self.app(scope, receive, send)
             return
-        answer = _Answer(send, limit_s, self.stream_pause_s, self.statistics, lambda: _has_died(scope))
+        farewell = Farewell(self.line, scope, receive)
+        answer = _Answer(send, limit_s, self.stream_pause_s, self.statistics, farewell, lambda: _has_died(scope))
         client = _Client(receive)
         work = asyncio.ensure_future(self.app(scope, client.receive, answer.send))
         self.statistics.begun += 1
         try:
             await answer.watch(work)
         finally:
+            farewell.end()
             self.statistics.ended += 1
             await client.leave(work)
             # It is over at once, unless something in it refuses to end.
@@ -98,8 +105,11 @@ class _Client:
 class _Answer:
     """One answer on its way out. Its head is held back until the first byte, so that a late one can still become a 504."""
 
-    def __init__(self, send: Send, limit_s: float, stream_pause_s: float, statistics: Statistics, has_died: Callable[[], bool]) -> None:
+    def __init__(
+        self, send: Send, limit_s: float, stream_pause_s: float, statistics: Statistics, farewell: Farewell, has_died: Callable[[], bool]
+    ) -> None:
         self.forward = send
+        self.farewell = farewell
         self.has_died = has_died
         self.statistics = statistics
         self.limit_s = limit_s
@@ -125,11 +135,15 @@ class _Answer:
                 return
             self.begun = True
             await self.forward(self.head)
+            if self.is_stream:
+                self.farewell.begin(self.head.get("headers", ()))
         if not self.begun:
             return  # an empty first part of a body says nothing
         if self.is_stream and message.get("body"):
             self.count(message["body"])
+        self.farewell.before(message.get("body", b""), is_last=not message.get("more_body"))
         await self.forward(message)
+        self.farewell.after()
 
     def count(self, part: bytes) -> None:
         """A part of a stream goes out, and the next one is waited for."""
@@ -165,6 +179,7 @@ class _Answer:
     async def time_out(self) -> None:
         """Tell the client, in the form that still fits."""
         self.is_over = True
+        self.farewell.end()
         if not self.begun:
             await self._send_504()
         elif self.is_stream:

@@ -29,6 +29,8 @@ from fleetform.host.artifacts.cache import ArtifactCache
 from fleetform.host.board import Board
 from fleetform.host.commands import Commands
 from fleetform.host.engine_watch import EngineWatch
+from fleetform.host.farewells.counted import counter
+from fleetform.host.farewells.keeper import Keeper
 from fleetform.host.fence import Fence
 from fleetform.host.guard import keep_supervisor
 from fleetform.host.healing import Healing
@@ -83,11 +85,13 @@ async def serve(settings: Settings, layout: Layout) -> None:
     )
     replicas = Replicas(host)
     engines = EngineWatch(replicas, telemetry.store, telemetry.outliers)
+    farewells = Keeper(layout.farewells, counter(replicas, telemetry.store))
     verifications = Verifications(board, artifacts)
     prefetches = Prefetches(artifacts)
     commands = Commands(Fence(layout), board, replicas, verifications, prefetches)
     await feed.start()
     telemetry.start()
+    farewells.start()
     replicas.adopt()
     engines.start()
     healing = Healing(replicas, telemetry.sampler.in_flight)
@@ -101,6 +105,7 @@ async def serve(settings: Settings, layout: Layout) -> None:
         guard.cancel()
         ejecting.cancel()
         await healing.stop()
+        await farewells.stop()
         await engines.stop()
         await replicas.let_go()
         await pool.let_go()

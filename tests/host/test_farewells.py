@@ -1,0 +1,353 @@
+"""A stream whose engine dies gets its last event from the host: whole, once, on no other stream, and never beside a living writer."""
+
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from fleetform.domain.replica import Unix
+from fleetform.gateway.windows import WindowStore
+from fleetform.host.farewells.counted import counter
+from fleetform.host.farewells.deposit import CODE, MESSAGE, WHOLE_BYTES
+from tests.gateway.processes import end
+from tests.harness.farewells import a_keeper, an_engine
+from tests.harness.waiting import until
+
+SLOWLY: dict[str, Any] = {"stub_token_delay_s": 0.02, "max_tokens": 500}
+ENDS = b"0\r\n\r\n"
+LOOKS = 6
+
+
+class Machine:
+    """An engine and, if wanted, a keeper, in a folder of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.log = folder, folder / "log"
+        self.log.touch()
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def engine(self, **options: str) -> "subprocess.Popen[bytes]":
+        self.processes.append(an_engine(self.folder / "e.sock", "e", "m", self.log, **options))
+        return self.processes[-1]
+
+    def keeper(self, most: int = 1000) -> "subprocess.Popen[bytes]":
+        self.processes.append(a_keeper(self.folder, self.log, most))
+        return self.processes[-1]
+
+    def connect(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(20)
+        connection.connect(str(self.folder / "e.sock"))
+        return connection
+
+    def told(self) -> int:
+        """How many streams got their last event by the keeper's word."""
+        return sum(int(line.split()[1]) for line in self.log.read_text().splitlines() if line.startswith("told "))
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    with tempfile.TemporaryDirectory(prefix="ff-fw-") as folder:
+        made = Machine(Path(folder))
+        try:
+            yield made
+        finally:
+            for process in made.processes:
+                process.send_signal(signal.SIGCONT)
+                end(process, signal.SIGKILL)
+
+
+def ask(connection: socket.socket, path: str = "/v1/chat/completions", **wish: Any) -> None:
+    body = json.dumps({"stream": True, **wish}).encode()
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\nx-ff-timeout-s: 60\r\ncontent-length: {len(body)}\r\n\r\n"
+    connection.sendall(head.encode() + body)
+
+
+def until_seen(connection: socket.socket, words: bytes) -> bytes:
+    seen = b""
+    while words not in seen:
+        piece = connection.recv(65536)
+        assert piece, seen
+        seen += piece
+    return seen
+
+
+def rest(connection: socket.socket) -> bytes:
+    """All that comes until the connection is closed, orderly or not."""
+    seen = b""
+    with contextlib.suppress(ConnectionResetError):
+        while piece := connection.recv(65536):
+            seen += piece
+    return seen
+
+
+def chunks(answer: bytes) -> tuple[list[bytes], bool]:
+    """The chunks of a body, and whether it is whole; AssertionError where it is no such body."""
+    found: list[bytes] = []
+    body = answer.partition(b"\r\n\r\n")[2]
+    while body:
+        size, _, body = body.partition(b"\r\n")
+        length = int(size, 16)
+        if length == 0:
+            assert body == b"\r\n"
+            return found, True
+        if len(body) < length + 2:
+            return found, False
+        assert body[length : length + 2] == b"\r\n"
+        found.append(body[:length])
+        body = body[length + 2 :]
+    return found, False
+
+
+def events(answer: bytes) -> list[dict[str, Any]]:
+    """The data of a whole body's events."""
+    found, is_whole = chunks(answer)
+    assert is_whole, answer[-500:]
+    return [json.loads(line.removeprefix("data: ")) for line in b"".join(found).decode().split("\n") if line.startswith("data: ")]
+
+
+SERVERS = [("httptools", "uvloop"), ("httptools", "asyncio"), ("h11", "uvloop"), ("h11", "asyncio")]
+
+
+@pytest.mark.parametrize(("http", "loop"), SERVERS)
+@pytest.mark.parametrize("seen", ["data: ", " word20"], ids=["after the head", "in the middle"])
+def test_a_stream_of_an_engine_that_is_killed_ends_with_a_typed_error(machine: Machine, http: str, loop: str, seen: str) -> None:
+    machine.keeper()
+    engine = machine.engine(http=http, loop=loop)
+    with machine.connect() as connection:
+        ask(connection, **SLOWLY)
+        answer = until_seen(connection, seen.encode())
+        until("it is deposited", lambda: _lies_in_a_box(engine.pid))
+        end(engine, signal.SIGKILL)
+        *before, last = events(answer + rest(connection))
+    texts = [event["choices"][0]["delta"]["content"] for event in before]
+    assert texts == ["e", *(f" word{number}" for number in range(1, len(texts)))], "in order, and none twice"
+    assert last == {"error": {"message": MESSAGE, "type": "server_error", "param": None, "code": CODE}}
+    until("it is counted", lambda: machine.told() == 1)
+
+
+def test_the_responses_api_has_its_own_form(machine: Machine) -> None:
+    machine.keeper()
+    engine = machine.engine()
+    with machine.connect() as connection:
+        ask(connection, "/v1/responses", stub_token_delay_s=0.02, max_output_tokens=500)
+        answer = until_seen(connection, b" word9")
+        end(engine, signal.SIGKILL)
+        answer += rest(connection)
+    *before, last = events(answer)
+    assert b"\n\nevent: error\ndata: " in b"".join(chunks(answer)[0])
+    assert (last["type"], last["code"], last["message"], last["param"]) == ("error", CODE, MESSAGE, None)
+    assert last["sequence_number"] > max(event["sequence_number"] for event in before)
+
+
+def test_only_what_is_under_way_is_ended_and_each_once(machine: Machine) -> None:
+    machine.keeper()
+    engine = machine.engine()
+    with contextlib.ExitStack() as open_:
+        asked = [open_.enter_context(machine.connect()) for _ in range(20)]
+        over, plain, silent = (open_.enter_context(machine.connect()) for _ in range(3))
+        ask(over, max_tokens=3)
+        assert chunks(until_seen(over, ENDS))[1]
+        ask(plain, stream=False)
+        until_seen(plain, b"}")
+        answers = []
+        for connection in asked:
+            ask(connection, **SLOWLY)
+        for connection in asked:
+            answers.append(until_seen(connection, b" word5"))
+        end(engine, signal.SIGKILL)
+        for answer, connection in zip(answers, asked, strict=True):
+            found = events(answer + rest(connection))
+            assert [event for event in found if "error" in event] == found[-1:]
+        assert [rest(connection) for connection in (over, plain, silent)] == [b"", b"", b""]
+    until("they are counted", lambda: machine.told() == 20)
+
+
+def test_a_stream_that_is_over_leaves_nothing_with_the_keeper_and_its_connection_goes_on(machine: Machine) -> None:
+    keeper = machine.keeper()
+    engine = machine.engine()
+    with machine.connect() as connection:
+        ask(connection, max_tokens=3)
+        until_seen(connection, ENDS)
+        idle, own = _open(keeper.pid), _open(engine.pid)
+        for _ in range(50):
+            ask(connection, max_tokens=3)
+            assert until_seen(connection, ENDS).count(b"[DONE]") == 1
+        until("nothing is left in the keeper", lambda: _open(keeper.pid) == idle)
+        assert _open(engine.pid) == own
+
+
+def test_a_client_that_leaves_leaves_nothing_behind(machine: Machine) -> None:
+    keeper = machine.keeper()
+    engine = machine.engine()
+    with machine.connect() as connection:
+        ask(connection, max_tokens=3)
+        until_seen(connection, ENDS)
+    until("the line is idle", lambda: not _lies_in_a_box(engine.pid))
+    idle = _open(keeper.pid)
+    for _ in range(10):
+        with machine.connect() as connection:
+            ask(connection, **SLOWLY)
+            until_seen(connection, b" word5")
+    until("nothing is left", lambda: _open(keeper.pid) == idle, timeout_s=20)
+
+
+def test_a_keeper_that_hangs_keeps_nothing_open_that_the_engine_closes(machine: Machine) -> None:
+    """Its share of a box is no share of the connection."""
+    keeper = machine.keeper()
+    engine = machine.engine()
+    with machine.connect() as connection:
+        ask(connection, stub_token_delay_s=0.02, max_tokens=30)
+        until_seen(connection, b" word5")
+        keeper.send_signal(signal.SIGSTOP)
+        until_seen(connection, ENDS)
+        end(engine, signal.SIGKILL)
+        assert rest(connection) == b""
+
+
+def test_a_keeper_that_hangs_delays_no_token(machine: Machine) -> None:
+    keeper = machine.keeper()
+    machine.engine()
+    with machine.connect() as connection:
+        ask(connection, max_tokens=1)
+        until_seen(connection, ENDS)
+        keeper.send_signal(signal.SIGSTOP)
+        for _ in range(1000):
+            ask(connection, max_tokens=1)
+            until_seen(connection, ENDS)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_the_next_keeper_is_given_what_is_under_way(machine: Machine, how: signal.Signals) -> None:
+    keeper = machine.keeper()
+    engine = machine.engine()
+    with machine.connect() as connection:
+        ask(connection, **SLOWLY)
+        answer = until_seen(connection, b" word5")
+        end(keeper, how)
+        keeper = machine.keeper()
+        idle = _open(keeper.pid)
+        until("it has the box", lambda: _open(keeper.pid) >= idle + 3)
+        end(engine, signal.SIGKILL)
+        assert "error" in events(answer + rest(connection))[-1]
+
+
+def test_without_a_keeper_a_death_cuts(machine: Machine) -> None:
+    engine = machine.engine()
+    with machine.connect() as connection:
+        ask(connection, **SLOWLY)
+        answer = until_seen(connection, b" word5")
+        end(engine, signal.SIGKILL)
+        found, is_whole = chunks(answer + rest(connection))
+    assert not is_whole
+    assert b"error" not in b"".join(found)
+
+
+def test_above_the_bound_streams_are_cut_and_below_it_they_are_not(machine: Machine) -> None:
+    machine.keeper(most=4)
+    engine = machine.engine()
+    with contextlib.ExitStack() as open_:
+        asked = [open_.enter_context(machine.connect()) for _ in range(5)]
+        answers = []
+        for connection in asked:
+            ask(connection, **SLOWLY)
+            answers.append(until_seen(connection, b" word5"))
+        end(engine, signal.SIGKILL)
+        whole = [chunks(answer + rest(connection))[1] for answer, connection in zip(answers, asked, strict=True)]
+    assert whole == [True, True, False, False, False]
+
+
+@pytest.mark.parametrize("padding", [100, 3_000, 30_000, 60_000])
+@pytest.mark.parametrize(("http", "loop"), [("httptools", "uvloop"), ("h11", "asyncio")])
+def test_a_reader_that_does_not_read_sees_no_garbage(machine: Machine, padding: int, http: str, loop: str) -> None:
+    """The engine is stopped by back-pressure, and killed: all that comes are whole events, the last one perhaps, or a cut one."""
+    machine.keeper()
+    engine = machine.engine(http=http, loop=loop)
+    with machine.connect() as connection:
+        ask(connection, max_tokens=5000, stub_padding=padding)
+        until("the engine waits", _waits(engine.pid))
+        end(engine, signal.SIGKILL)
+        found, is_whole = chunks(rest(connection))
+    for number, event in enumerate(found[: -1 if is_whole else None]):
+        assert json.loads(event.removeprefix(b"data: "))["choices"][0]["delta"]["content"] == (f" word{number}" if number else "e")
+        assert event.endswith(b"\n\n")
+    assert is_whole == (b'data: {"error"' in b"".join(found))
+
+
+def test_a_reader_that_is_behind_gets_the_last_event_once_there_is_room(machine: Machine) -> None:
+    """The socket is full, and some words wait in the engine: they are lost with it, and what follows them is said."""
+    machine.keeper()
+    engine = machine.engine()
+    with machine.connect() as connection:
+        ask(connection, max_tokens=5000, stub_stall_after=190, stub_padding=100)
+        until("the engine waits", _waits(engine.pid))
+        end(engine, signal.SIGKILL)
+        *before, last = events(rest(connection))
+    assert 0 < len(before) <= 191
+    assert last["error"]["code"] == CODE
+
+
+def test_a_unix_socket_takes_a_small_write_whole_or_not_at_all() -> None:
+    """What `WHOLE_BYTES` relies on, on this kernel: however full the socket is, and however the reader has read."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        taken = 0
+        for pieces in (1, 777, 5_000, 33_333, WHOLE_BYTES) * 200:
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    assert ours.send(b"x" * WHOLE_BYTES) == WHOLE_BYTES
+                    taken += 1
+            theirs.recv(pieces)
+    assert taken > 200
+
+
+@pytest.mark.parametrize("is_leaving", [False, True])
+def test_what_is_said_is_counted_for_the_track_once(is_leaving: bool) -> None:
+    """A stream that the host cuts because its replica leaves says nothing against its version, and broke off all the same."""
+    start = SimpleNamespace(track=SimpleNamespace(track_id="v1.aaaaaaaa"))
+    record: dict[str, Any] = {"start": start, "route_key": "p1/m", "address": Unix(path="/r.sock")}
+    past = SimpleNamespace(exited=True, record=SimpleNamespace(**{**record, "route_key": "p1/past"}, drain_until=None))
+    drain_until = datetime.now(UTC) if is_leaving else None
+    now = SimpleNamespace(exited=False, record=SimpleNamespace(**record, drain_until=drain_until))
+    store = WindowStore()
+    whose = counter(cast("Any", SimpleNamespace(replicas={"past": past, "now": now})), store)
+    whose("/r.sock")(3)
+    whose("/another.sock")(5)
+    (track,) = store.read("p1/m", datetime.now(UTC).timestamp() - 60, datetime.now(UTC).timestamp() + 5).tracks
+    assert (track.track, track.requests, track.errors, track.aborts) == ("v1.aaaaaaaa", 0, 0 if is_leaving else 3, 3 if is_leaving else 0)
+
+
+def _open(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def _lies_in_a_box(pid: int) -> bool:
+    """True when that engine has something deposited: of nothing else it has a socket of packets but its line."""
+    inodes = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            inodes.add(str(entry.readlink()).removeprefix("socket:[").removesuffix("]"))
+    lines = (line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:])
+    return sum(fields[4] == "0005" and fields[6] in inodes for fields in lines) > 1
+
+
+def _waits(pid: int) -> Callable[[], bool]:
+    """True when it has spent no time on a processor since the last times it was asked."""
+    seen: list[str] = []
+
+    def look() -> bool:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        seen.append(" ".join(fields[11:13]))
+        return len(seen) > LOOKS and len(set(seen[-LOOKS:])) == 1
+
+    return look
