@@ -29,6 +29,7 @@ from fleetform.gateway.feed import GatewayFeed
 from fleetform.gateway.snapshot import Access, Applied, EndpointRoute, SnapshotUpdate, Target, TrackRoute, TrustedRegion
 from tests.gateway.engines import EchoEngine, StubProcess
 from tests.gateway.processes import child, end
+from tests.harness.farewells import an_engine
 from tests.harness.ports import free_ports
 from tests.harness.waiting import until
 
@@ -61,6 +62,7 @@ class Gateway:
         self.version = 0
         self.revoked: dict[str, int] = {}
         self.stubs: list[StubProcess] = []
+        self.served: list[subprocess.Popen[bytes]] = []
         self._changed = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -86,7 +88,7 @@ class Gateway:
         until("Envoy answers", lambda: b"200 OK" in self.raw(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"))
 
     def stop(self) -> None:
-        for process in (self.envoy, self.activator, *(stub.process for stub in self.stubs)):
+        for process in (self.envoy, self.activator, *(stub.process for stub in self.stubs), *self.served):
             end(process, signal.SIGKILL)
         self.stop_feed()
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -168,6 +170,11 @@ class Gateway:
         stub = StubProcess(self.root / f"{name}.sock", name, model, self.log)
         self.stubs.append(stub)
         return stub
+
+    def serve(self, name: str, model: str) -> Path:
+        """Start an engine behind our middleware, of which `served` has the process; where it listens."""
+        self.served.append(an_engine(self.root / f"{name}.sock", name, model, self.log))
+        return self.root / f"{name}.sock"
 
     def mint(self, key: SigningKey | None = None, lives_s: int = 3600, **claims: Any) -> str:
         """An API key for project p1; claims replace the usual ones."""
