@@ -38,7 +38,10 @@ class App:
         if wish.get("stream"):
             await self._stream(scope["path"], wish, send)
             return
-        answer: dict[str, Any] = {"object": "list", "data": [{"id": name, "object": "model"} for name in (self.served_name, self.instance)]}
+        answer: dict[str, Any] = {
+            "object": "list",
+            "data": [{"id": name, "object": "model"} for name in (self.served_name, f"ff-{self.instance}")],
+        }
         if scope["method"] == "POST":
             message = {"role": "assistant", "content": self.instance}
             usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}

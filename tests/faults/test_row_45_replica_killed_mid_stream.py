@@ -223,7 +223,7 @@ def served(shop: Shop) -> Iterator[Shop]:
     source = ("--artifact", f"file://{shop.models}/v1/", "--framework", "pytorch", "--runtime", "cpu", "--engine", "served")
     shop.run("model", "register", "--project", PROJECT, "--name", "served", "--version", "v1", *source, "--wait")
     where = ("--project", PROJECT, "--name", "told", "--model", "served:v1", "--instance-type", "tiny")
-    shop.run("endpoint", "create", *where, "--min-replicas", "2", "--max-replicas", "2", "--drain-timeout", "2s", "--wait")
+    shop.run("endpoint", "create", *where, "--min-replicas", "2", "--max-replicas", "2", "--wait")
     yield shop
     shop.delete("told")
 

@@ -5,29 +5,32 @@ import json
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from fleetform.domain.machine import EngineSpec
 from fleetform.domain.replica import Unix
 from fleetform.gateway.windows import WindowStore
 from fleetform.host.farewells.counted import counter
 from fleetform.host.farewells.deposit import CODE, MESSAGE, WHOLE_BYTES
 from tests.gateway.processes import end
-from tests.harness.farewells import a_keeper, an_engine
+from tests.harness.farewells import ENGINE, a_keeper, an_engine
 from tests.harness.waiting import until
+from tests.host.machine import Machine, identity_of
 
 SLOWLY: dict[str, Any] = {"stub_token_delay_s": 0.02, "max_tokens": 500}
 ENDS = b"0\r\n\r\n"
 LOOKS = 6
 
 
-class Machine:
+class Pair:
     """An engine and, if wanted, a keeper, in a folder of their own."""
 
     def __init__(self, folder: Path) -> None:
@@ -55,9 +58,9 @@ class Machine:
 
 
 @pytest.fixture
-def machine() -> Iterator[Machine]:
+def pair() -> Iterator[Pair]:
     with tempfile.TemporaryDirectory(prefix="ff-fw-") as folder:
-        made = Machine(Path(folder))
+        made = Pair(Path(folder))
         try:
             yield made
         finally:
@@ -120,10 +123,10 @@ SERVERS = [("httptools", "uvloop"), ("httptools", "asyncio"), ("h11", "uvloop"),
 
 @pytest.mark.parametrize(("http", "loop"), SERVERS)
 @pytest.mark.parametrize("seen", ["data: ", " word20"], ids=["after the head", "in the middle"])
-def test_a_stream_of_an_engine_that_is_killed_ends_with_a_typed_error(machine: Machine, http: str, loop: str, seen: str) -> None:
-    machine.keeper()
-    engine = machine.engine(http=http, loop=loop)
-    with machine.connect() as connection:
+def test_a_stream_of_an_engine_that_is_killed_ends_with_a_typed_error(pair: Pair, http: str, loop: str, seen: str) -> None:
+    pair.keeper()
+    engine = pair.engine(http=http, loop=loop)
+    with pair.connect() as connection:
         ask(connection, **SLOWLY)
         answer = until_seen(connection, seen.encode())
         until("it is deposited", lambda: _lies_in_a_box(engine.pid))
@@ -132,13 +135,13 @@ def test_a_stream_of_an_engine_that_is_killed_ends_with_a_typed_error(machine: M
     texts = [event["choices"][0]["delta"]["content"] for event in before]
     assert texts == ["e", *(f" word{number}" for number in range(1, len(texts)))], "in order, and none twice"
     assert last == {"error": {"message": MESSAGE, "type": "server_error", "param": None, "code": CODE}}
-    until("it is counted", lambda: machine.told() == 1)
+    until("it is counted", lambda: pair.told() == 1)
 
 
-def test_the_responses_api_has_its_own_form(machine: Machine) -> None:
-    machine.keeper()
-    engine = machine.engine()
-    with machine.connect() as connection:
+def test_the_responses_api_has_its_own_form(pair: Pair) -> None:
+    pair.keeper()
+    engine = pair.engine()
+    with pair.connect() as connection:
         ask(connection, "/v1/responses", stub_token_delay_s=0.02, max_output_tokens=500)
         answer = until_seen(connection, b" word9")
         end(engine, signal.SIGKILL)
@@ -149,12 +152,12 @@ def test_the_responses_api_has_its_own_form(machine: Machine) -> None:
     assert last["sequence_number"] > max(event["sequence_number"] for event in before)
 
 
-def test_only_what_is_under_way_is_ended_and_each_once(machine: Machine) -> None:
-    machine.keeper()
-    engine = machine.engine()
+def test_only_what_is_under_way_is_ended_and_each_once(pair: Pair) -> None:
+    pair.keeper()
+    engine = pair.engine()
     with contextlib.ExitStack() as open_:
-        asked = [open_.enter_context(machine.connect()) for _ in range(20)]
-        over, plain, silent = (open_.enter_context(machine.connect()) for _ in range(3))
+        asked = [open_.enter_context(pair.connect()) for _ in range(20)]
+        over, plain, silent = (open_.enter_context(pair.connect()) for _ in range(3))
         ask(over, max_tokens=3)
         assert chunks(until_seen(over, ENDS))[1]
         ask(plain, stream=False)
@@ -169,13 +172,13 @@ def test_only_what_is_under_way_is_ended_and_each_once(machine: Machine) -> None
             found = events(answer + rest(connection))
             assert [event for event in found if "error" in event] == found[-1:]
         assert [rest(connection) for connection in (over, plain, silent)] == [b"", b"", b""]
-    until("they are counted", lambda: machine.told() == 20)
+    until("they are counted", lambda: pair.told() == 20)
 
 
-def test_a_stream_that_is_over_leaves_nothing_with_the_keeper_and_its_connection_goes_on(machine: Machine) -> None:
-    keeper = machine.keeper()
-    engine = machine.engine()
-    with machine.connect() as connection:
+def test_a_stream_that_is_over_leaves_nothing_with_the_keeper_and_its_connection_goes_on(pair: Pair) -> None:
+    keeper = pair.keeper()
+    engine = pair.engine()
+    with pair.connect() as connection:
         ask(connection, max_tokens=3)
         until_seen(connection, ENDS)
         idle, own = _open(keeper.pid), _open(engine.pid)
@@ -186,26 +189,26 @@ def test_a_stream_that_is_over_leaves_nothing_with_the_keeper_and_its_connection
         assert _open(engine.pid) == own
 
 
-def test_a_client_that_leaves_leaves_nothing_behind(machine: Machine) -> None:
-    keeper = machine.keeper()
-    engine = machine.engine()
-    with machine.connect() as connection:
+def test_a_client_that_leaves_leaves_nothing_behind(pair: Pair) -> None:
+    keeper = pair.keeper()
+    engine = pair.engine()
+    with pair.connect() as connection:
         ask(connection, max_tokens=3)
         until_seen(connection, ENDS)
     until("the line is idle", lambda: not _lies_in_a_box(engine.pid))
     idle = _open(keeper.pid)
     for _ in range(10):
-        with machine.connect() as connection:
+        with pair.connect() as connection:
             ask(connection, **SLOWLY)
             until_seen(connection, b" word5")
     until("nothing is left", lambda: _open(keeper.pid) == idle, timeout_s=20)
 
 
-def test_a_keeper_that_hangs_keeps_nothing_open_that_the_engine_closes(machine: Machine) -> None:
+def test_a_keeper_that_hangs_keeps_nothing_open_that_the_engine_closes(pair: Pair) -> None:
     """Its share of a box is no share of the connection."""
-    keeper = machine.keeper()
-    engine = machine.engine()
-    with machine.connect() as connection:
+    keeper = pair.keeper()
+    engine = pair.engine()
+    with pair.connect() as connection:
         ask(connection, stub_token_delay_s=0.02, max_tokens=30)
         until_seen(connection, b" word5")
         keeper.send_signal(signal.SIGSTOP)
@@ -214,10 +217,10 @@ def test_a_keeper_that_hangs_keeps_nothing_open_that_the_engine_closes(machine: 
         assert rest(connection) == b""
 
 
-def test_a_keeper_that_hangs_delays_no_token(machine: Machine) -> None:
-    keeper = machine.keeper()
-    machine.engine()
-    with machine.connect() as connection:
+def test_a_keeper_that_hangs_delays_no_token(pair: Pair) -> None:
+    keeper = pair.keeper()
+    pair.engine()
+    with pair.connect() as connection:
         ask(connection, max_tokens=1)
         until_seen(connection, ENDS)
         keeper.send_signal(signal.SIGSTOP)
@@ -227,23 +230,23 @@ def test_a_keeper_that_hangs_delays_no_token(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_the_next_keeper_is_given_what_is_under_way(machine: Machine, how: signal.Signals) -> None:
-    keeper = machine.keeper()
-    engine = machine.engine()
-    with machine.connect() as connection:
+def test_the_next_keeper_is_given_what_is_under_way(pair: Pair, how: signal.Signals) -> None:
+    keeper = pair.keeper()
+    engine = pair.engine()
+    with pair.connect() as connection:
         ask(connection, **SLOWLY)
         answer = until_seen(connection, b" word5")
         end(keeper, how)
-        keeper = machine.keeper()
+        keeper = pair.keeper()
         idle = _open(keeper.pid)
         until("it has the box", lambda: _open(keeper.pid) >= idle + 3)
         end(engine, signal.SIGKILL)
         assert "error" in events(answer + rest(connection))[-1]
 
 
-def test_without_a_keeper_a_death_cuts(machine: Machine) -> None:
-    engine = machine.engine()
-    with machine.connect() as connection:
+def test_without_a_keeper_a_death_cuts(pair: Pair) -> None:
+    engine = pair.engine()
+    with pair.connect() as connection:
         ask(connection, **SLOWLY)
         answer = until_seen(connection, b" word5")
         end(engine, signal.SIGKILL)
@@ -252,11 +255,11 @@ def test_without_a_keeper_a_death_cuts(machine: Machine) -> None:
     assert b"error" not in b"".join(found)
 
 
-def test_above_the_bound_streams_are_cut_and_below_it_they_are_not(machine: Machine) -> None:
-    machine.keeper(most=4)
-    engine = machine.engine()
+def test_above_the_bound_streams_are_cut_and_below_it_they_are_not(pair: Pair) -> None:
+    pair.keeper(most=4)
+    engine = pair.engine()
     with contextlib.ExitStack() as open_:
-        asked = [open_.enter_context(machine.connect()) for _ in range(5)]
+        asked = [open_.enter_context(pair.connect()) for _ in range(5)]
         answers = []
         for connection in asked:
             ask(connection, **SLOWLY)
@@ -268,11 +271,11 @@ def test_above_the_bound_streams_are_cut_and_below_it_they_are_not(machine: Mach
 
 @pytest.mark.parametrize("padding", [100, 3_000, 30_000, 60_000])
 @pytest.mark.parametrize(("http", "loop"), [("httptools", "uvloop"), ("h11", "asyncio")])
-def test_a_reader_that_does_not_read_sees_no_garbage(machine: Machine, padding: int, http: str, loop: str) -> None:
+def test_a_reader_that_does_not_read_sees_no_garbage(pair: Pair, padding: int, http: str, loop: str) -> None:
     """The engine is stopped by back-pressure, and killed: all that comes are whole events, the last one perhaps, or a cut one."""
-    machine.keeper()
-    engine = machine.engine(http=http, loop=loop)
-    with machine.connect() as connection:
+    pair.keeper()
+    engine = pair.engine(http=http, loop=loop)
+    with pair.connect() as connection:
         ask(connection, max_tokens=5000, stub_padding=padding)
         until("the engine waits", _waits(engine.pid))
         end(engine, signal.SIGKILL)
@@ -283,11 +286,11 @@ def test_a_reader_that_does_not_read_sees_no_garbage(machine: Machine, padding: 
     assert is_whole == (b'data: {"error"' in b"".join(found))
 
 
-def test_a_reader_that_is_behind_gets_the_last_event_once_there_is_room(machine: Machine) -> None:
+def test_a_reader_that_is_behind_gets_the_last_event_once_there_is_room(pair: Pair) -> None:
     """The socket is full, and some words wait in the engine: they are lost with it, and what follows them is said."""
-    machine.keeper()
-    engine = machine.engine()
-    with machine.connect() as connection:
+    pair.keeper()
+    engine = pair.engine()
+    with pair.connect() as connection:
         ask(connection, max_tokens=5000, stub_stall_after=190, stub_padding=100)
         until("the engine waits", _waits(engine.pid))
         end(engine, signal.SIGKILL)
@@ -309,6 +312,29 @@ def test_a_unix_socket_takes_a_small_write_whole_or_not_at_all() -> None:
                     taken += 1
             theirs.recv(pieces)
     assert taken > 200
+
+
+@pytest.mark.parametrize("how", ["killed", "cut by its host"])
+def test_the_worker_says_it_for_its_engine_and_counts_it(worker: Machine, how: str) -> None:
+    """Cut by its host: it is told to end, and killed because a stream of it does not."""
+    words = ["--socket", "{socket}", "--served-name", "{served_name}", "--instance", "{instance}"]
+    replica = worker.serving(engine=EngineSpec(argv=[sys.executable, str(ENGINE), *words]))
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(40)
+        connection.connect(getattr(replica.address, "path", ""))
+        ask(connection, max_tokens=500, stub_stall_after=9)
+        answer = until_seen(connection, b" word9")
+        if how == "killed":
+            worker.kill(identity_of(replica))
+        else:
+            worker.stop_replica()
+        *before, last = events(answer + rest(connection))
+    assert len(before) == 10
+    assert last["error"]["code"] == CODE
+    since = (datetime.now(UTC) - timedelta(minutes=2)).isoformat()
+    tracks = until("it is counted", lambda: worker.call("GET", "/v1/gateway/windows", key="acme/chat", since=since).json()["tracks"])
+    (track,) = tracks
+    assert (track["track"], track.get("errors", 0), track.get("aborts", 0)) == ("v1.00000000", how == "killed", how != "killed")
 
 
 @pytest.mark.parametrize("is_leaving", [False, True])
