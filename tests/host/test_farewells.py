@@ -20,6 +20,7 @@ from fleetform.domain.replica import Unix
 from fleetform.gateway.windows import WindowStore
 from fleetform.host.farewells.counted import counter
 from fleetform.host.farewells.deposit import CODE, MESSAGE, WHOLE_BYTES
+from fleetform.host.pool.control import FORGET
 from tests.gateway.processes import end
 from tests.harness.farewells import ENGINE, a_keeper, an_engine
 from tests.harness.waiting import until
@@ -244,6 +245,20 @@ def test_the_next_keeper_is_given_what_is_under_way(pair: Pair, how: signal.Sign
         assert "error" in events(answer + rest(connection))[-1]
 
 
+def test_an_engine_that_is_to_sleep_or_to_lie_on_disk_is_connected_to_nobody(pair: Pair) -> None:
+    """CRIU puts no process on disk that is; the next stream opens the line anew."""
+    pair.keeper()
+    engine = pair.engine()
+    with pair.connect() as connection:
+        for _ in range(2):
+            ask(connection, max_tokens=3)
+            until_seen(connection, ENDS)
+            assert _packets(engine.pid) == 1
+            connection.sendall(f"POST {FORGET} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n".encode())
+            until_seen(connection, b"cannot sleep")
+            assert _packets(engine.pid) == 0
+
+
 def test_without_a_keeper_a_death_cuts(pair: Pair) -> None:
     engine = pair.engine()
     with pair.connect() as connection:
@@ -358,13 +373,18 @@ def _open(pid: int) -> int:
 
 
 def _lies_in_a_box(pid: int) -> bool:
-    """True when that engine has something deposited: of nothing else it has a socket of packets but its line."""
+    """True when that engine has something deposited, and a line."""
+    return _packets(pid) > 1
+
+
+def _packets(pid: int) -> int:
+    """How many sockets of packets that process has: an engine has its line, and one for each stream that is deposited."""
     inodes = set()
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(OSError):
             inodes.add(str(entry.readlink()).removeprefix("socket:[").removesuffix("]"))
     lines = (line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:])
-    return sum(fields[4] == "0005" and fields[6] in inodes for fields in lines) > 1
+    return sum(fields[4] == "0005" and fields[6] in inodes for fields in lines)
 
 
 def _waits(pid: int) -> Callable[[], bool]:
