@@ -21,7 +21,7 @@ def test_a_stream_of_a_vllm_that_is_killed_ends_with_a_typed_error(real_shop: Re
     looker = Looker(real_shop.stack, PROJECT)
     (engine,) = until("it serves", lambda: looker.engines(NAME))
     stream = real_shop.client().chat.completions.create(
-        model=NAME, messages=[{"role": "user", "content": "x"}], max_tokens=1500, stream=True, extra_body={"ignore_eos": True}
+        model=NAME, messages=[{"role": "user", "content": "x"}], max_tokens=450, stream=True, extra_body={"ignore_eos": True}
     )
     parts = 0
     with pytest.raises(openai.APIError) as caught:  # the stream is what raises

@@ -21,12 +21,13 @@ from fleetform.gateway.intake import broke_off
 from fleetform.host import processes
 from fleetform.host.children import recorded_identity
 from fleetform.host.farewells.deposit import CODE, MESSAGE
+from fleetform.host.processes import Identity
 from tests.e2e.shop import PROJECT, Shop
 from tests.gateway.engines import StubProcess
 from tests.gateway.processes import end
 from tests.gateway.stack import Gateway, a_route, a_track
 from tests.harness.engines import Looker
-from tests.harness.farewells import ENGINE, a_keeper
+from tests.harness.farewells import ENGINE, a_keeper, has_a_box, packets
 from tests.harness.waiting import until
 
 pytestmark = pytest.mark.envoy
@@ -178,7 +179,7 @@ def test_row_45_a_worker_that_was_killed_first_has_a_successor_who_tells(own_gat
     def then(name: str) -> None:
         end(keeper, signal.SIGKILL)
         made.append(a_keeper(own_gateway.root, own_gateway.log))
-        until("the engine has told it", lambda: any(_is_connected(engine.pid) for engine in own_gateway.served))
+        until("the engine has told it", lambda: has_a_box(made[0].pid))
         kill(own_gateway, name)
 
     stream = own_gateway.client().chat.completions.create(model="m", messages=[], max_tokens=500, stream=True, extra_body=SLOWLY)
@@ -237,13 +238,12 @@ def test_row_45_on_a_whole_stack_the_host_tells(served: Shop, how: str) -> None:
     until("two serve", lambda: len(looker.engines("told")) == 2, timeout_s=60)
 
     def then(_: str) -> None:
-        (busy,) = [engine for engine in looker.engines("told") if _is_connected(engine.members[0].pid)]
+        (busy,) = [engine for engine in looker.engines("told") if packets(engine.members[0].pid) > 1]
         if how == "after its worker":
-            worker = recorded_identity(served.stack.home / "host" / "running" / "worker.json")
-            assert worker is not None
+            worker = _worker(served)
             processes.send(worker, signal.SIGKILL)
-            until("it is gone", lambda: not processes.alive(worker))
-            until("the engine has told the next one", lambda: _is_connected(busy.members[0].pid))
+            until("there is another", lambda: _worker(served) != worker)
+            until("the engine has told it", lambda: has_a_box(_worker(served).pid))
         processes.send(busy.members[0], signal.SIGSTOP if how == "hung" else signal.SIGKILL)
 
     body = {"stub_token_delay_s": 0.1}
@@ -251,11 +251,10 @@ def test_row_45_on_a_whole_stack_the_host_tells(served: Shop, how: str) -> None:
     assert is_typed(read(stream, 5, then)[1])
 
 
-def _is_connected(pid: int) -> bool:
-    """True when that engine has a line to a worker, and something deposited."""
-    inodes = {str(entry.readlink())[8:-1] for entry in Path(f"/proc/{pid}/fd").iterdir()}
-    lines = (line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:])
-    return sum(fields[4] == "0005" and fields[6] in inodes for fields in lines) > 1
+def _worker(shop: Shop) -> Identity:
+    found = recorded_identity(shop.stack.home / "host" / "running" / "worker.json")
+    assert found is not None
+    return found
 
 
 def _waits(pid: int) -> Callable[[], bool]:

@@ -1,5 +1,6 @@
 """Engines behind our middleware, and the part of a worker that says their farewells, as processes that can be killed."""
 
+import contextlib
 import socket
 import subprocess
 import sys
@@ -37,6 +38,21 @@ def a_keeper(folder: Path, log: Path, most: int = 1000) -> "subprocess.Popen[byt
     process = child([sys.executable, "-c", _KEEPER, str(folder / SOCKET), str(most)], log)
     until("the keeper listens", lambda: _listens(folder / SOCKET, socket.SOCK_SEQPACKET))
     return process
+
+
+def packets(pid: int) -> int:
+    """How many sockets of packets a process has: an engine its line, and a box for each stream; a keeper one more, at which it listens."""
+    inodes = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            inodes.add(str(entry.readlink()).removeprefix("socket:[").removesuffix("]"))
+    lines = (line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:])
+    return sum(fields[4] == "0005" and fields[6] in inodes for fields in lines)
+
+
+def has_a_box(keeper_pid: int) -> bool:
+    """True when an engine has left something with that keeper."""
+    return packets(keeper_pid) >= 3
 
 
 def _listens(path: Path, kind: socket.SocketKind) -> bool:

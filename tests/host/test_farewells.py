@@ -22,7 +22,7 @@ from fleetform.host.farewells.counted import counter
 from fleetform.host.farewells.deposit import CODE, MESSAGE, WHOLE_BYTES
 from fleetform.host.pool.control import FORGET
 from tests.gateway.processes import end
-from tests.harness.farewells import ENGINE, a_keeper, an_engine
+from tests.harness.farewells import ENGINE, a_keeper, an_engine, has_a_box, packets
 from tests.harness.waiting import until
 from tests.host.machine import Machine, identity_of
 
@@ -176,33 +176,28 @@ def test_only_what_is_under_way_is_ended_and_each_once(pair: Pair) -> None:
     until("they are counted", lambda: pair.told() == 20)
 
 
-def test_a_stream_that_is_over_leaves_nothing_with_the_keeper_and_its_connection_goes_on(pair: Pair) -> None:
+def test_a_stream_that_is_over_leaves_nothing_behind_and_its_connection_goes_on(pair: Pair) -> None:
     keeper = pair.keeper()
     engine = pair.engine()
     with pair.connect() as connection:
         ask(connection, max_tokens=3)
         until_seen(connection, ENDS)
-        idle, own = _open(keeper.pid), _open(engine.pid)
+        own = _open(engine.pid)
         for _ in range(50):
             ask(connection, max_tokens=3)
             assert until_seen(connection, ENDS).count(b"[DONE]") == 1
-        until("nothing is left in the keeper", lambda: _open(keeper.pid) == idle)
         assert _open(engine.pid) == own
+        until("nothing is left with the keeper", lambda: packets(keeper.pid) == 2)
 
 
 def test_a_client_that_leaves_leaves_nothing_behind(pair: Pair) -> None:
     keeper = pair.keeper()
     engine = pair.engine()
-    with pair.connect() as connection:
-        ask(connection, max_tokens=3)
-        until_seen(connection, ENDS)
-    until("the line is idle", lambda: not _lies_in_a_box(engine.pid))
-    idle = _open(keeper.pid)
     for _ in range(10):
         with pair.connect() as connection:
-            ask(connection, **SLOWLY)
+            ask(connection, stub_token_delay_s=0.02, max_tokens=50)
             until_seen(connection, b" word5")
-    until("nothing is left", lambda: _open(keeper.pid) == idle, timeout_s=20)
+    until("nothing is left", lambda: (packets(engine.pid), packets(keeper.pid)) == (1, 2))
 
 
 def test_a_keeper_that_hangs_keeps_nothing_open_that_the_engine_closes(pair: Pair) -> None:
@@ -239,8 +234,7 @@ def test_the_next_keeper_is_given_what_is_under_way(pair: Pair, how: signal.Sign
         answer = until_seen(connection, b" word5")
         end(keeper, how)
         keeper = pair.keeper()
-        idle = _open(keeper.pid)
-        until("it has the box", lambda: _open(keeper.pid) >= idle + 3)
+        until("it has the box", lambda: has_a_box(keeper.pid))
         end(engine, signal.SIGKILL)
         assert "error" in events(answer + rest(connection))[-1]
 
@@ -253,10 +247,10 @@ def test_an_engine_that_is_to_sleep_or_to_lie_on_disk_is_connected_to_nobody(pai
         for _ in range(2):
             ask(connection, max_tokens=3)
             until_seen(connection, ENDS)
-            assert _packets(engine.pid) == 1
+            assert packets(engine.pid) == 1
             connection.sendall(f"POST {FORGET} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n".encode())
             until_seen(connection, b"cannot sleep")
-            assert _packets(engine.pid) == 0
+            assert packets(engine.pid) == 0
 
 
 def test_without_a_keeper_a_death_cuts(pair: Pair) -> None:
@@ -374,17 +368,7 @@ def _open(pid: int) -> int:
 
 def _lies_in_a_box(pid: int) -> bool:
     """True when that engine has something deposited, and a line."""
-    return _packets(pid) > 1
-
-
-def _packets(pid: int) -> int:
-    """How many sockets of packets that process has: an engine has its line, and one for each stream that is deposited."""
-    inodes = set()
-    for entry in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(OSError):
-            inodes.add(str(entry.readlink()).removeprefix("socket:[").removesuffix("]"))
-    lines = (line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:])
-    return sum(fields[4] == "0005" and fields[6] in inodes for fields in lines)
+    return packets(pid) > 1
 
 
 def _waits(pid: int) -> Callable[[], bool]:
