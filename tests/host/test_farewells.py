@@ -253,6 +253,21 @@ def test_an_engine_that_is_to_sleep_or_to_lie_on_disk_is_connected_to_nobody(pai
             assert packets(engine.pid) == 0
 
 
+def test_an_engine_that_lets_go_and_lives_is_not_spoken_for(pair: Pair) -> None:
+    """Also with a stream under way, which then goes on to its own end."""
+    pair.keeper()
+    pair.engine()
+    with pair.connect() as connection, pair.connect() as other:
+        ask(connection, stub_token_delay_s=0.02, max_tokens=100)
+        answer = until_seen(connection, b" word5")
+        other.sendall(f"POST {FORGET} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n".encode())
+        until_seen(other, b"cannot sleep")
+        answer += until_seen(connection, ENDS)
+    found, is_whole = chunks(answer)
+    assert is_whole
+    assert (len(found), found[-1]) == (101, b"data: [DONE]\n\n")
+
+
 def test_without_a_keeper_a_death_cuts(pair: Pair) -> None:
     engine = pair.engine()
     with pair.connect() as connection:
