@@ -1,5 +1,6 @@
 """A stream whose engine dies gets its last event from the host: whole, once, on no other stream, and never beside a living writer."""
 
+import asyncio
 import contextlib
 import json
 import signal
@@ -18,8 +19,10 @@ import pytest
 from fleetform.domain.machine import EngineSpec
 from fleetform.domain.replica import Unix
 from fleetform.gateway.windows import WindowStore
+from fleetform.host.farewells import keeper as keeper_module
 from fleetform.host.farewells.counted import counter
-from fleetform.host.farewells.deposit import CODE, MESSAGE, WHOLE_BYTES
+from fleetform.host.farewells.deposit import CODE, MESSAGE, SOCKET, WHOLE_BYTES
+from fleetform.host.farewells.keeper import Keeper
 from fleetform.host.pool.control import FORGET
 from tests.gateway.processes import end
 from tests.harness.farewells import ENGINE, a_keeper, an_engine, has_a_box, packets
@@ -359,6 +362,21 @@ def test_the_worker_says_it_for_its_engine_and_counts_it(worker: Machine, how: s
     tracks = until("it is counted", lambda: worker.call("GET", "/v1/gateway/windows", key="acme/chat", since=since).json()["tracks"])
     (track,) = tracks
     assert (track["track"], track.get("errors", 0), track.get("aborts", 0)) == ("v1.00000000", how == "killed", how != "killed")
+
+
+@pytest.mark.anyio
+async def test_a_keeper_that_cannot_listen_tries_again_and_keeps_nobody_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper_module, "PAUSE_S", 0.01)
+    keeper = Keeper(tmp_path / "run" / SOCKET, lambda _: lambda _: None)
+    keeper.start()
+    (tmp_path / "run").mkdir()
+    async with asyncio.timeout(10):
+        while not (tmp_path / "run" / SOCKET).is_socket():
+            await asyncio.sleep(0.01)
+    await keeper.stop()
+    assert list((tmp_path / "run").iterdir()) == []
 
 
 @pytest.mark.parametrize("is_leaving", [False, True])

@@ -41,19 +41,23 @@ class Keeper:
         self._lines: set[_Line] = set()
         self._saying: set[asyncio.Task[None]] = set()
         self._listener: socket.socket | None = None
+        self._again: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Listen at path, for processes of our own user. OSError."""
-        self._path.unlink(missing_ok=True)
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._listener.setblocking(False)
-        self._listener.bind(str(self._path))
-        self._path.chmod(0o600)
-        self._listener.listen(BACKLOG)
+        """Listen at path, for processes of our own user. Where that cannot be done, as on a full disk, it is tried again."""
+        self._again = None
+        try:
+            self._listener = _listening(self._path)
+        except OSError as error:
+            log.warning("farewells_not_heard", error=str(error))
+            self._again = asyncio.get_running_loop().call_later(PAUSE_S, self.start)
+            return
         self._listen()
 
     async def stop(self) -> None:
         """Give back all boxes: from now on a death cuts. What is being said is said no further."""
+        if self._again is not None:
+            self._again.cancel()
         if self._listener is not None:
             asyncio.get_running_loop().remove_reader(self._listener.fileno())
             self._listener.close()
@@ -184,6 +188,20 @@ class _Line:
         self.process: int | None = None
         self.engine = ""
         self.boxes: dict[int, socket.socket] = {}
+
+
+def _listening(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        path.unlink(missing_ok=True)
+        listener.setblocking(False)
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def _taken(box: socket.socket) -> tuple[socket.socket, bytes] | None:
