@@ -5,7 +5,6 @@ import contextlib
 import json
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -25,40 +24,13 @@ from fleetform.host.farewells.deposit import CODE, MESSAGE, SOCKET, WHOLE_BYTES
 from fleetform.host.farewells.keeper import Keeper
 from fleetform.host.pool.control import FORGET
 from tests.gateway.processes import end
-from tests.harness.farewells import ENGINE, a_keeper, an_engine, has_a_box, packets
+from tests.harness.farewells import ENGINE, Pair, ask, chunks, events, has_a_box, packets, rest, until_seen
 from tests.harness.waiting import until
 from tests.host.machine import Machine, identity_of
 
 SLOWLY: dict[str, Any] = {"stub_token_delay_s": 0.02, "max_tokens": 500}
 ENDS = b"0\r\n\r\n"
 LOOKS = 6
-
-
-class Pair:
-    """An engine and, if wanted, a keeper, in a folder of their own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.log = folder, folder / "log"
-        self.log.touch()
-        self.processes: list[subprocess.Popen[bytes]] = []
-
-    def engine(self, **options: str) -> "subprocess.Popen[bytes]":
-        self.processes.append(an_engine(self.folder / "e.sock", "e", "m", self.log, **options))
-        return self.processes[-1]
-
-    def keeper(self, most: int = 1000) -> "subprocess.Popen[bytes]":
-        self.processes.append(a_keeper(self.folder, self.log, most))
-        return self.processes[-1]
-
-    def connect(self) -> socket.socket:
-        connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(20)
-        connection.connect(str(self.folder / "e.sock"))
-        return connection
-
-    def told(self) -> int:
-        """How many streams got their last event by the keeper's word."""
-        return sum(int(line.split()[1]) for line in self.log.read_text().splitlines() if line.startswith("told "))
 
 
 @pytest.fixture
@@ -71,55 +43,6 @@ def pair() -> Iterator[Pair]:
             for process in made.processes:
                 process.send_signal(signal.SIGCONT)
                 end(process, signal.SIGKILL)
-
-
-def ask(connection: socket.socket, path: str = "/v1/chat/completions", **wish: Any) -> None:
-    body = json.dumps({"stream": True, **wish}).encode()
-    head = f"POST {path} HTTP/1.1\r\nhost: x\r\nx-ff-timeout-s: 60\r\ncontent-length: {len(body)}\r\n\r\n"
-    connection.sendall(head.encode() + body)
-
-
-def until_seen(connection: socket.socket, words: bytes) -> bytes:
-    seen = b""
-    while words not in seen:
-        piece = connection.recv(65536)
-        assert piece, seen
-        seen += piece
-    return seen
-
-
-def rest(connection: socket.socket) -> bytes:
-    """All that comes until the connection is closed, orderly or not."""
-    seen = b""
-    with contextlib.suppress(ConnectionResetError):
-        while piece := connection.recv(65536):
-            seen += piece
-    return seen
-
-
-def chunks(answer: bytes) -> tuple[list[bytes], bool]:
-    """The chunks of a body, and whether it is whole; AssertionError where it is no such body."""
-    found: list[bytes] = []
-    body = answer.partition(b"\r\n\r\n")[2]
-    while body:
-        size, _, body = body.partition(b"\r\n")
-        length = int(size, 16)
-        if length == 0:
-            assert body == b"\r\n"
-            return found, True
-        if len(body) < length + 2:
-            return found, False
-        assert body[length : length + 2] == b"\r\n"
-        found.append(body[:length])
-        body = body[length + 2 :]
-    return found, False
-
-
-def events(answer: bytes) -> list[dict[str, Any]]:
-    """The data of a whole body's events."""
-    found, is_whole = chunks(answer)
-    assert is_whole, answer[-500:]
-    return [json.loads(line.removeprefix("data: ")) for line in b"".join(found).decode().split("\n") if line.startswith("data: ")]
 
 
 SERVERS = [("httptools", "uvloop"), ("httptools", "asyncio"), ("h11", "uvloop"), ("h11", "asyncio")]
