@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -29,6 +30,14 @@ finally:
     for name, entry in COMMANDS.items():
         assert f"  {name} " in done.stdout
         assert entry.summary.split(";")[0] in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize("verb", ["fleetcheck", "admin-token"])
+def test_what_works_on_the_servers_machine_says_so_elsewhere(tmp_path: Path, verb: str) -> None:
+    command = [str(Path(sys.executable).with_name("fleetform")), verb]
+    done = subprocess.run(command, env={"FLEETFORM_HOME": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"there is no Fleetform in {tmp_path}: set FLEETFORM_HOME" in done.stderr
 
 
 def test_the_host_program_carries_no_client() -> None:

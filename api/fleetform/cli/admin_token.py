@@ -18,7 +18,7 @@ def admin_token() -> None:
 
     Works on the server's machine alone: it reads the signing key and the database.
     """
-    click.echo(make(programs.in_force(settings.load())))
+    click.echo(make(programs.of_the_server(settings.load())))
 
 
 def make(ours: Settings) -> str:

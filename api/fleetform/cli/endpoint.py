@@ -1,5 +1,6 @@
 """`fleetform endpoint`: create, change, watch and delete endpoints."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -165,6 +166,8 @@ def events(session: Session, name: str, watch: bool) -> None:
 
     def draw(out: Output) -> None:
         found = session.client.endpoints.events(name).all()
+        if watch and not sys.stdout.isatty():
+            found.reverse()  # lines that follow one another; a table has the newest on top, where it is not cut off
         rows = [(age(e.at), e.kind, e.reason, e.generation, e.replica_id, e.message) for e in found]
         out.rows(("age", "kind", "reason", "generation", "replica", "message"), rows, found)
 

@@ -21,7 +21,7 @@ def fleetcheck(within_s: float, canaries: tuple[str, ...], output: str) -> None:
     Works on the server's machine, and changes nothing. What is broken at one look may only be on its way: it counts when it still is
     after --within seconds. Exit status 1 when an invariant is broken, with the ids that are concerned.
     """
-    found = asyncio.run(look(programs.in_force(settings.load()), within_s, canaries))
+    found = asyncio.run(look(programs.of_the_server(settings.load()), within_s, canaries))
     if output == "json":
         Output(output).json(found)
     else:

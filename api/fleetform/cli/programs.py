@@ -121,6 +121,14 @@ def in_force(ours: Settings) -> Settings:
     return ours if spec is None else load(spec["env"])
 
 
+def of_the_server(ours: Settings) -> Settings:
+    """The same, for what works on the server's machine alone. SetupError where no server was ever started, nor its database is named."""
+    found = in_force(ours)
+    if found is ours and ours.database_url is None and not postgres.data_dir(ours).exists():
+        raise SetupError(f"there is no Fleetform in {ours.home}: set FLEETFORM_HOME to the folder that `fleetform up` has used")
+    return found
+
+
 def supervisor_argv(settings: Settings) -> tuple[str, ...]:
     """The root process of this home."""
     return (*_fleetform("host", "supervisor"), "--home", str(settings.home))
@@ -169,9 +177,16 @@ def _spec(
 def _base_environment() -> dict[str, str]:
     return {
         "PATH": f"{Path(sys.executable).parent}:{_SYSTEM_PATH}",
-        "HOME": pwd.getpwuid(os.geteuid()).pw_dir,
+        "HOME": _home_directory(),
         "LANG": "C.UTF-8",
     }
+
+
+def _home_directory() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_dir
+    except KeyError:  # a user that only the container's runtime knows of
+        return "/"
 
 
 def _own_environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:

@@ -15,8 +15,10 @@ from fleetform.host.zygote.message import Ask
 
 CONNECT_S = 2.0
 REPLY_S = 10.0
-WARM_WAIT_S = 30.0
-"""How long a start waits for a zygote that is still importing: for longer than its imports take, and less than a plain start does."""
+WARM_WAIT_S = 90.0
+"""How long a start waits for a zygote that lives and is still importing. That takes some 30 s on two busy cores, and a plain start beside
+it would take longer: it has the same imports before it, three times over.
+"""
 WARM_POLL_S = 0.1
 
 
