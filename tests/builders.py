@@ -66,13 +66,16 @@ def effective_endpoint(
     )
 
 
-def a_window(track: str, requests: int = 100, errors: int = 0, aborts: int = 0, ttft_ms: float = 100, gap_ms: float = 20) -> TrackWindow:
+def a_window(
+    track: str, requests: int = 100, errors: int = 0, aborts: int = 0, refusals: int = 0, ttft_ms: float = 100, gap_ms: float = 20
+) -> TrackWindow:
     """Requests that all took as long: the first byte, ten tokens after it, and ten times the first byte for the whole answer."""
     return TrackWindow(
         track=track,
         requests=requests,
         errors=errors,
         aborts=aborts,
+        refusals=refusals,
         ttft=times(ttft_ms, requests),
         latency=times(10 * ttft_ms, requests),
         gaps=times(gap_ms, 10 * requests),

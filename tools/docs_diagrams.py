@@ -37,6 +37,7 @@ def gate_limits() -> str:
     compared = {
         RollbackReason.TOO_MANY_ERRORS: ("error rate", "`error_rate`", f"{verdict.ERROR_MARGIN:.0%} more"),
         RollbackReason.TOO_MANY_ABORTS: ("answers that broke off", "–", f"{verdict.ABORT_MARGIN:.0%} more"),
+        RollbackReason.TOO_MANY_REFUSALS: ("requests that the version refuses (4xx)", "–", f"{verdict.ABORT_MARGIN:.0%} more"),
         RollbackReason.SLOW_FIRST_BYTE: ("time to first token, p95", "`ttft_p95_ms`", times.format(verdict.TTFT_MARGIN_MS)),
         RollbackReason.SLOW_TOKENS: ("gap between tokens, p95", "–", times.format(verdict.GAP_MARGIN_MS)),
         RollbackReason.SLOW_ANSWERS: ("whole answer, p95", "`latency_p95_ms`", "–"),

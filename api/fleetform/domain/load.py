@@ -108,7 +108,8 @@ class HostLoad(Record, frozen=True, kw_only=True):
 class TrackWindow(Record, frozen=True, kw_only=True):
     """How the requests of one track ended in a time, at one gateway or summed over several.
 
-    errors: 5xx of the replica, and streams that ended in an error. aborts: answers that broke off or that the client left.
+    errors: 5xx of the replica, and streams that ended in an error. refusals: 4xx of the replica. aborts: answers that broke off or that
+    the client left.
     ttft: to the first byte. latency: whole answers. gaps: between the tokens of a stream, as the middleware in the replica sees them.
     """
 
@@ -116,6 +117,7 @@ class TrackWindow(Record, frozen=True, kw_only=True):
     requests: int = 0
     errors: int = 0
     aborts: int = 0
+    refusals: int = 0
     ttft: Histogram = Histogram()
     latency: Histogram = Histogram()
     gaps: Histogram = Histogram()
@@ -128,6 +130,7 @@ def summed(track: str, parts: Sequence[TrackWindow]) -> TrackWindow:
         requests=sum(part.requests for part in parts),
         errors=sum(part.errors for part in parts),
         aborts=sum(part.aborts for part in parts),
+        refusals=sum(part.refusals for part in parts),
         ttft=added(part.ttft for part in parts),
         latency=added(part.latency for part in parts),
         gaps=added(part.gaps for part in parts),

@@ -109,6 +109,7 @@ class RollbackReason(StrEnum):
 
     TOO_MANY_ERRORS = "TooManyErrors"
     TOO_MANY_ABORTS = "TooManyAborts"
+    TOO_MANY_REFUSALS = "TooManyRefusals"
     SLOW_FIRST_BYTE = "SlowFirstByte"
     SLOW_TOKENS = "SlowTokens"
     SLOW_ANSWERS = "SlowAnswers"

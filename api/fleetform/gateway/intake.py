@@ -169,17 +169,18 @@ class Intake:
         if not found.track or not found.project or not found.endpoint:
             return
         status = found.status or 0
-        failed, refused = status >= 500, status >= 400
+        failed, refused = status >= 500, 400 <= status < 500
         self._store.answered(
             f"{found.project}/{found.endpoint}",
             found.track,
             found.time.timestamp() + (found.latency_ms or 0.0) / 1000,
             error=failed,
             abort=not failed and broke_off(found.flags),
-            ttft_ms=None if refused else found.replica_ttft_ms,
-            latency_ms=None if refused else found.replica_latency_ms,
+            refusal=refused,
+            ttft_ms=None if failed or refused else found.replica_ttft_ms,
+            latency_ms=None if failed or refused else found.replica_latency_ms,
         )
-        if self._outliers is not None and self.until is not None and not refused:
+        if self._outliers is not None and self.until is not None and not (failed or refused):
             self._compare(self._outliers, found)
 
     def _compare(self, outliers: Outliers, found: Line) -> None:

@@ -19,10 +19,10 @@ _CELL_MAX = 255
 class Bucket:
     """One track of one endpoint in five seconds. ttft, latency: cells, one byte for each answer. gaps: cell → how many."""
 
-    __slots__ = ("aborts", "errors", "gaps", "latency", "requests", "ttft")
+    __slots__ = ("aborts", "errors", "gaps", "latency", "refusals", "requests", "ttft")
 
     def __init__(self) -> None:
-        self.requests = self.errors = self.aborts = 0
+        self.requests = self.errors = self.aborts = self.refusals = 0
         self.ttft, self.latency = bytearray(), bytearray()
         self.gaps: Counter[int] | None = None
 
@@ -38,7 +38,16 @@ class WindowStore:
         """The first tick that is remembered whole."""
 
     def answered(
-        self, key: str, track: str, at: float, *, error: bool = False, abort: bool = False, ttft_ms: float | None, latency_ms: float | None
+        self,
+        key: str,
+        track: str,
+        at: float,
+        *,
+        error: bool = False,
+        abort: bool = False,
+        refusal: bool = False,
+        ttft_ms: float | None,
+        latency_ms: float | None,
     ) -> None:
         """A request of that endpoint that ended at a replica of that track. None: there was no such time."""
         bucket = self._bucket(key, track, at)
@@ -47,6 +56,7 @@ class WindowStore:
         bucket.requests += 1
         bucket.errors += error
         bucket.aborts += abort
+        bucket.refusals += refusal
         if ttft_ms is not None:
             bucket.ttft.append(min(cell_of(ttft_ms), _CELL_MAX))
         if latency_ms is not None:
@@ -111,6 +121,7 @@ def _window(track: str, buckets: list[Bucket]) -> TrackWindow:
         requests=sum(bucket.requests for bucket in buckets),
         errors=sum(bucket.errors for bucket in buckets),
         aborts=sum(bucket.aborts for bucket in buckets),
+        refusals=sum(bucket.refusals for bucket in buckets),
         ttft=_histogram(bucket.ttft for bucket in buckets),
         latency=_histogram(bucket.latency for bucket in buckets),
         gaps=Histogram(counts=dict(sum((bucket.gaps for bucket in buckets if bucket.gaps), Counter()))),

@@ -3,6 +3,7 @@
 what                       worse than the SLO when                 clearly worse than the incumbent when
 error rate                 more than slo.error_rate                MARGINS: a point more, by Fisher's exact test
 abort rate                 –                                       five points more, by the same test
+refusal rate (4xx)         –                                       five points more, by the same test
 time to first token, p95   more than 5 % above slo.ttft_p95_ms     more than 5 % above half as much again, and 50 ms
 gap between tokens, p95    –                                       more than 5 % above half as much again, and 10 ms
 whole answer, p95          more than 5 % above slo.latency_p95_ms  – (answers of different lengths compare nothing)
@@ -28,7 +29,8 @@ CHANCE = 0.001
 CHANCE_AT_ONCE = 0.00001
 """How likely a version that is as good is taken for a worse one by one comparison: at the end of a hold, and at a look before it."""
 ERROR_MARGIN, ABORT_MARGIN = 0.01, 0.05
-"""Differences of rates that nobody acts on. Clients leave for reasons of their own, so that aborts have the wider one."""
+"""Differences of rates that nobody acts on. Clients leave, and send what is wrong, for reasons of their own: aborts and refusals have the
+wider one."""
 RATIO = 1.5
 TTFT_MARGIN_MS, GAP_MARGIN_MS = 50.0, 10.0
 """What a time may be above the incumbent's: less than half as much again is what another host, another neighbour or another prompt
@@ -89,9 +91,10 @@ def _requests(window: TrackWindow | None) -> str:
 
 def _findings(new: TrackWindow, old: TrackWindow, slo: EffectiveSlo, *, over: bool) -> Iterator[Finding]:
     yield _errors(_counted(new.errors, new), _counted(old.errors, old), slo.error_rate, over=over)
-    yield _rate(
-        RollbackReason.TOO_MANY_ABORTS, "answers broken off or left", _counted(new.aborts, new), _counted(old.aborts, old), over=over
-    )
+    aborts = _counted(new.aborts, new), _counted(old.aborts, old)
+    yield _rate(RollbackReason.TOO_MANY_ABORTS, "answers broken off or left", *aborts, over=over)
+    refusals = _counted(new.refusals, new), _counted(old.refusals, old)
+    yield _rate(RollbackReason.TOO_MANY_REFUSALS, "requests refused", *refusals, over=over)
     yield _time(RollbackReason.SLOW_FIRST_BYTE, "time to first token", new.ttft, old.ttft, TTFT_MARGIN_MS, slo.ttft_p95_ms, over=over)
     gaps = old.gaps if old.requests >= MIN_TIMED else Histogram()
     yield _time(RollbackReason.SLOW_TOKENS, "gap between tokens", new.gaps, gaps, GAP_MARGIN_MS, None, over=over, among=new.requests)
@@ -118,7 +121,7 @@ def _rate(what: RollbackReason, name: str, new: tuple[int, int], old: tuple[int,
     sentence = f"{name}: {_share(*new)}, {_beside(*old)}"
     if min(new[1], old[1]) < MIN_REQUESTS:
         return Finding(what=what, sentence=sentence, failed=None)
-    margin = ABORT_MARGIN if what is RollbackReason.TOO_MANY_ABORTS else ERROR_MARGIN
+    margin = ERROR_MARGIN if what is RollbackReason.TOO_MANY_ERRORS else ABORT_MARGIN
     return Finding(what=what, sentence=sentence, failed=is_more(new, old, margin, over=over))
 
 
