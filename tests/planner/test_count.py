@@ -133,6 +133,20 @@ def test_a_count_that_was_a_bound_does_not_name_one_that_is_gone(bounds: tuple[i
     assert told(plans) == []
 
 
+def test_a_count_between_the_bounds_of_a_schedule_that_replaced_its_own_names_none_of_them_and_is_decided_once() -> None:
+    world = served(least=3)
+    all_day = EffectiveSchedule(cron="0 0 * * *", duration_s=86_400, timezone="UTC", min_replicas=None, max_replicas=3)
+    world.put(wish(schedule={"day": all_day}))
+    world.settle()
+    decided = world.scaling
+    assert decided is not None
+    assert (decided.replicas, decided.reason) == (3, ScalingReason.HELD)
+    assert decided.message == "3 replicas were asked for by bounds of before; from now on the load decides"
+    world.pass_time(10)
+    world.settle()
+    assert world.scaling == decided
+
+
 def test_a_fixed_count_says_so_and_that_no_load_changes_it() -> None:
     world = served(least=2, most=2)
     assert world.status.scaling is not None

@@ -97,7 +97,7 @@ def _bounded(policy: Policy, found: ScalingDecision, count: int, before: int, no
     else:
         # The same count between other bounds: what led to it still holds.
         return msgspec.structs.replace(_decision(policy, count, found.reason, found.message, now), load=found.load)
-    bound = R.SCHEDULE if policy.schedules and count in (policy.least, policy.most) else reason
+    bound = R.SCHEDULE if reason in BOUNDS and policy.schedules and count in (policy.least, policy.most) else reason
     return msgspec.structs.replace(_decision(policy, count, bound, words, now), before=before)
 
 
