@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fleetform.domain.scaling import LoadSample, ScalingDecision, ScalingReason
 from fleetform.planner.autoscale import Memory, Supply, Unheard, desired_replicas, differs
+from fleetform.planner.count import told
 from fleetform.planner.demand import Policy, edges, load_within, room_for
 from tests.builders import NOON
 
@@ -316,6 +317,54 @@ def test_missing_data_is_written_down_when_it_begins_and_when_it_ends() -> None:
         if endpoint.recorded is not before and endpoint.recorded is not None:
             reasons.append(endpoint.recorded.reason)
     assert reasons == [R.NO_DATA, R.CONCURRENCY]
+
+
+def events(endpoint: Endpoint, load: LoadSample | None, held: int = 0) -> list[tuple[str, str]]:
+    """What is told of the decision under that load, after one by which a single replica ran without load."""
+    before = endpoint.under(0.0)
+    return [(event.reason, event.message) for event in told(before, endpoint.hear(load, held))]
+
+
+def test_what_is_told_ends_with_what_it_was_decided_by() -> None:
+    endpoint = Endpoint()
+    assert events(endpoint, endpoint.load(7.5, 9.0, queued=2)) == [
+        (
+            "ScaledUp",
+            "from 1 to 2 replicas: 9.0 requests under way or held on average over 6 s need room for 15.0: 2 replicas at"
+            " target_concurrency 8 (7.5 requests over 60 s, 2 held)",
+        )
+    ]
+    endpoint = Endpoint()
+    load = endpoint.load(7.5, token_capacity=1000, tokens_in_use=900.0, tokens_waiting=100.0)
+    ((reason, message),) = events(endpoint, load)
+    assert (reason, message.partition("8 ")[2]) == ("ScaledUp", "(7.5 over 6 s, 0 held, 1,000 tokens in use or waiting, one holds 1,000)")
+    endpoint = Endpoint()
+    ((_, message),) = events(endpoint, msgspec.structs.replace(load, at=endpoint.now + timedelta(seconds=4), tokens_in_use=2000.0))
+    assert message.endswith("85% of what one holds (7.5 requests over 60 s, 7.5 over 6 s, 0 held, one holds 1,000)")
+    endpoint = Endpoint(most=1)
+    ((reason, message),) = events(endpoint, endpoint.load(30.0))
+    assert reason == "AtMaximum"
+    assert message.endswith("6 replicas at target_concurrency 8 (30.0 over 6 s, 0 held)")
+
+
+def test_what_is_told_of_a_count_at_zero_does_not_say_twice_how_much_is_held() -> None:
+    endpoint = resting()
+    before = endpoint.hear(endpoint.load(idle_s=400.0))
+    (event,) = told(before, endpoint.hear(endpoint.load(0.0, 0.3), held=1))
+    assert event.message == "from 0 to 1 replica: 1 request is held and nothing runs (0.0 requests over 60 s, 0.3 over 6 s)"
+
+
+def test_an_old_load_is_told_with_its_time_and_none_of_what_is_not_known() -> None:
+    endpoint = Endpoint()
+    old = endpoint.load(3.0, 4.0)
+    before = endpoint.under(0.0)
+    (event,) = told(before, endpoint.hear(old, after_s=20))
+    assert event.message == (
+        "1 replica: no gateway has told for 10 s how much is under way, so the count stays"
+        " (at 12:00:02: 3.0 requests over 60 s, 4.0 over 6 s, 0 held)"
+    )
+    (event,) = told(before, Endpoint().hear(None))
+    assert event.message == "1 replica: no gateway has told for 10 s how much is under way, so the count stays"
 
 
 # --- what holds for every load ---

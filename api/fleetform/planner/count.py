@@ -13,6 +13,7 @@ from fleetform.domain.effective import EffectiveEndpoint
 from fleetform.domain.events import NewEvent
 from fleetform.domain.rollout import RolloutState, StartTimes
 from fleetform.domain.scaling import ScalingDecision, ScalingReason
+from fleetform.planner.autoscale import is_fresh
 from fleetform.planner.demand import Policy, edges, replicas
 from fleetform.planner.schedule import CountBounds, bounds_at
 
@@ -141,9 +142,30 @@ def told(before: ScalingDecision | None, after: ScalingDecision | None) -> tuple
         return ()
     if after.replicas != before.replicas:
         reason = "ScaledUp" if after.replicas > before.replicas else "ScaledDown"
-        return (NewEvent(kind="Normal", reason=reason, message=f"from {before.replicas} to {replicas(after.replicas)}: {after.message}"),)
+        return (_event("Normal", reason, f"from {before.replicas} to {replicas(after.replicas)}", after),)
     if after.reason is R.MAXIMUM and before.reason is not R.MAXIMUM:
-        return (NewEvent(kind="Warning", reason="AtMaximum", message=f"{replicas(after.replicas)}: {after.message}"),)
+        return (_event("Warning", "AtMaximum", replicas(after.replicas), after),)
     if after.reason is R.NO_DATA and before.reason is not R.NO_DATA:
-        return (NewEvent(kind="Warning", reason="LoadUnknown", message=f"{replicas(after.replicas)}: {after.message}"),)
+        return (_event("Warning", "LoadUnknown", replicas(after.replicas), after),)
     return ()
+
+
+def _event(kind: str, reason: str, what: str, decision: ScalingDecision) -> NewEvent:
+    return NewEvent(kind=kind, reason=reason, message=f"{what}: {decision.message}{_inputs(decision)}")
+
+
+def _inputs(decision: ScalingDecision) -> str:
+    """In parentheses, the load that it was decided by, as far as its sentence does not say it; with the time of one that was old."""
+    load, sentence = decision.load, decision.message
+    if load is None:
+        return ""
+    figures = [
+        ("over 60 s", f"{load.stable:.1f} requests over 60 s"),
+        ("over 6 s", f"{load.burst:.1f} over 6 s"),
+        (" held and nothing runs", f"{load.queued} held"),
+    ]
+    if load.token_capacity is not None and load.tokens_in_use is not None:
+        tokens = load.tokens_in_use + (load.tokens_waiting or 0.0)
+        figures += [("tokens in use", f"{tokens:,.0f} tokens in use or waiting"), ("", f"one holds {load.token_capacity:,}")]
+    told_at = "" if is_fresh(load.at, decision.at) else f"at {load.at:%H:%M:%S}: "
+    return f" ({told_at}{', '.join(figure for said, figure in figures if not said or said not in sentence)})"
