@@ -106,6 +106,19 @@ def test_troubleshooting_has_every_code_of_the_gateway() -> None:
     assert missing(codes - {"retry_after"}) == []
 
 
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.stem)
+def test_a_link_to_a_section_finds_it(page: Path) -> None:
+    for name, section in re.findall(r"\]\(([\w./-]*)#([\w-]+)\)", page.read_text()):
+        target = page.parent / name if name else page
+        assert section in sections(target), f"{name}#{section}"
+
+
+def sections(page: Path) -> set[str]:
+    """What the headings of a page are called in links."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def in_force(own: Settings, variable: str) -> str | None:
     """The value of a setting that nobody has set, as one would set it; None where it is made of what the machine has."""
     name = variable.removeprefix("FLEETFORM_").lower()
