@@ -12,6 +12,7 @@ from tests.sdk.fake_api import problem, tagged
 
 PATH = "/v1/projects/acme/endpoints/prod"
 STARTING = (ConditionType.PROGRESSING, True, Reason.STARTING, "v1.4 loads its weights")
+SHIFTING = (ConditionType.PROGRESSING, True, Reason.SHIFTING_TRAFFIC, "")
 ROLLED_BACK = (ConditionType.READY, False, Reason.ROLLED_BACK, "v1.5 did not start")
 
 
@@ -222,6 +223,26 @@ def test_list_shows_what_serves_and_what_is_wanted_instead(shell: Shell) -> None
 def test_list_as_json_is_what_the_api_has(shell: Shell) -> None:
     shell.api.on("GET", "/v1/projects/acme/endpoints", (200, bodies.page(bodies.endpoint())))
     assert json.loads(shell("endpoint", "list", "--output", "json").stdout)[0]["spec"] == bodies.endpoint()["spec"]
+
+
+@pytest.mark.parametrize(
+    ("replicas", "conditions", "bake_s", "said"),
+    [
+        ((2, 2), (bodies.READY, bodies.SETTLED), 600, "2/2"),
+        ((1, 2), (bodies.READY, bodies.SETTLED), 600, "1/2"),
+        ((3, 2), (bodies.READY, bodies.SETTLED), 600, "3/2; 1 more kept warm for a way back, for 10m after the traffic has left (bake_s)"),
+        ((3, 2), (bodies.READY, bodies.SETTLED), 0, "3/2; 1 more on the way out"),
+        ((2, 0), (bodies.READY, bodies.SETTLED), 600, "2/0; 2 more on the way out"),
+        ((4, 2), (bodies.READY, SHIFTING), 600, "4/2; 2 more until the traffic has moved"),
+    ],
+)
+def test_get_says_what_those_are_for_that_are_ready_beyond_the_wanted_ones(
+    shell: Shell, replicas: tuple[int, int], conditions: tuple[bodies.ConditionFacts, ...], bake_s: int, said: str
+) -> None:
+    body = bodies.endpoint(replicas=replicas, conditions=conditions)
+    body["status"]["effective"]["bake_s"] = bake_s
+    shell.api.on("GET", PATH, (200, body))
+    assert f"\nreplicas ready\t{said}\n" in shell("endpoint", "get", "prod").stdout
 
 
 def test_get_shows_why_wanted_and_live_differ(shell: Shell) -> None:

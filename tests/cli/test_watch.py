@@ -14,6 +14,7 @@ from fleetform.cli.output import Output
 from fleetform.cli.replicas import start
 from fleetform.cli.watch import watched
 from fleetform.domain.replica import Phase, ReplicaPhase, ReplicaView
+from fleetform.domain.rollout import RolloutPhase
 from fleetform_sdk import types
 from tests.cli.conftest import Shell
 from tests.cli.test_others import ACME
@@ -64,7 +65,7 @@ def test_a_pipe_is_told_a_line_when_it_is_new_and_never_of_age_alone(shell: Shel
     ]
 
 
-def test_endpoints_and_their_events_are_watched_the_same_way(shell: Shell, moments: list[Callable[[], object]]) -> None:
+def test_endpoints_their_events_and_their_rollouts_are_watched_the_same_way(shell: Shell, moments: list[Callable[[], object]]) -> None:
     shell.api.on("GET", f"{ACME}/endpoints", (200, bodies.page(bodies.endpoint(name="prod"))))
     moments.append(
         lambda: shell.api.on("GET", f"{ACME}/endpoints", (200, bodies.page(bodies.endpoint(name="prod"), bodies.endpoint(name="new"))))
@@ -87,6 +88,12 @@ def test_endpoints_and_their_events_are_watched_the_same_way(shell: Shell, momen
         "replica r-1 is ready",
         "r-2 is ready",
     ]
+
+    path = f"{ACME}/endpoints/prod/rollouts"
+    shell.api.on("GET", path, (200, bodies.page(bodies.rollout())))
+    moments += [lambda: None, lambda: shell.api.on("GET", path, (200, bodies.page(bodies.rollout(phase=RolloutPhase.COMPLETED))))]
+    lines = shell("endpoint", "rollouts", "prod", "--watch").stdout.splitlines()
+    assert [line.split("\t")[1] for line in lines] == ["Running", "Completed"]
 
 
 @pytest.mark.parametrize("database_only", [False, True])

@@ -10,7 +10,7 @@ from fleetform.cli import rollout, scaling
 from fleetform.cli.context import Session, verb
 from fleetform.cli.endpoint_spec import FIELDS, SCALAR_OPTIONS, SPLIT_OPTION, changed, created
 from fleetform.cli.options import MODEL_REF, PAIR, SECONDS
-from fleetform.cli.output import Output, age
+from fleetform.cli.output import Output, age, span
 from fleetform.cli.progress import shown
 from fleetform.cli.watch import WATCH, watched
 from fleetform_sdk import types
@@ -113,7 +113,7 @@ def _facts(found: types.Endpoint) -> list[tuple[str, object]]:
         ("url", status.url),
         ("model", status.model),
         ("instance type", found.spec.instance_type),
-        ("replicas ready", _replicas(found)),
+        ("replicas ready", _replicas(found) + _beyond(found)),
         *scaling.facts(found),
         ("wanted traffic", _serves(found.spec.variants)),
         ("live traffic", _serves(status.live.variants) if status.live else None),
@@ -174,11 +174,15 @@ def events(session: Session, name: str, watch: bool) -> None:
     watched(session, watch, draw)
 
 
-@verb(endpoint, "rollouts", click.argument("name"), examples=("endpoint rollouts acme-summarize-prod",))
-def list_rollouts(session: Session, name: str) -> None:
+@verb(endpoint, "rollouts", click.argument("name"), WATCH, examples=("endpoint rollouts acme-summarize-prod --watch",))
+def list_rollouts(session: Session, name: str, watch: bool) -> None:
     """How an endpoint's traffic moved: each step, and how the new version did beside the old one."""
-    found = session.client.endpoints.rollouts(name).all()
-    session.out.rows(rollout.HEADINGS, [row for one in found for row in rollout.rows(one)], found)
+
+    def draw(out: Output) -> None:
+        found = session.client.endpoints.rollouts(name).all()
+        out.rows(rollout.HEADINGS, [row for one in found for row in rollout.rows(one)], found)
+
+    watched(session, watch, draw)
 
 
 def _finish(session: Session, found: types.Endpoint, what: str, wait: bool, wait_timeout: int) -> None:
@@ -195,6 +199,22 @@ def _finish(session: Session, found: types.Endpoint, what: str, wait: bool, wait
 
 def _replicas(found: types.Endpoint) -> str:
     return f"{found.status.replicas.ready}/{found.status.replicas.wanted}"
+
+
+def _beyond(found: types.Endpoint) -> str:
+    """What those are there for that are ready beyond the wanted ones."""
+    status = found.status
+    more = status.replicas.ready - status.replicas.wanted
+    if more <= 0:
+        return ""
+    bake_s = 0 if status.effective is None or status.replicas.wanted == 0 else status.effective.bake_s
+    if status.phase == "Updating" or any(c.reason == "ShiftingTraffic" for c in status.conditions):
+        why = "until the traffic has moved"
+    elif bake_s:
+        why = f"kept warm for a way back, for {span(bake_s)} after the traffic has left (bake_s)"
+    else:
+        why = "on the way out"
+    return f"; {more} more {why}"
 
 
 def _traffic(found: types.Endpoint) -> str:
