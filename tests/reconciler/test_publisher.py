@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 
 from fleetform.domain.access import Role
@@ -98,6 +99,35 @@ async def test_a_gateway_that_is_lost_holds_nobody_up() -> None:
     assert report is not None
     desk.publisher.heard("host-2", report)
     assert is_acked()
+
+
+async def test_a_gateway_that_is_back_counts_from_its_first_word_with_all_that_it_has_missed() -> None:
+    driver = FakeDriver(hosts=(a_host(HOST), a_host("host-2")), gateways=2)
+    desk = Desk(driver)
+    publisher = desk.publisher
+    await desk.begin()
+    publisher.add_gateway("host-2")
+    publisher.put(a_route())
+    publisher.put(a_route("gone"))
+    await publisher.tell(HOST)
+    publisher.leave_out({HOST})
+    publisher.put(a_route(generation=2))
+    publisher.remove("acme/gone")
+    await publisher.tell("host-2")
+    other = (await driver.observe("host-2", 0, 0.0)).gateway
+    assert other is not None
+    publisher.heard("host-2", other)
+    assert publisher.published("acme/gone", "acme", "gone") is None
+    publisher.forget("acme/gone")
+
+    # It stands elsewhere than expected, so that it is told everything anew.
+    driver.replace_snapshot(msgspec.structs.replace(driver.snapshot(), version=7))
+    assert await desk.hear() == {"acme/chat", "acme/gone"}
+    told = publisher.published("acme/chat", "acme", "chat")
+    assert told is not None
+    assert not told.acked
+    await publisher.tell(HOST)
+    assert driver.snapshot().routes == {"acme/chat": a_route(generation=2)}
 
 
 async def test_a_removed_route_is_gone_once_every_proxy_says_so() -> None:

@@ -88,8 +88,8 @@ class Publisher:
         self._set(key, None)
 
     def forget(self, key: str) -> None:
-        """The endpoint is a tombstone: its removal need not be remembered."""
-        if self._routes.get(key, ...) is None:
+        """The endpoint is a tombstone: its removal need not be remembered, but for a gateway that is left out and has yet to be told."""
+        if self._routes.get(key, ...) is None and all(_has_acked(gateway, key) for gateway in self._gateways.values()):
             del self._routes[key]
             for gateway in self._gateways.values():
                 gateway.sent.pop(key, None)
@@ -129,6 +129,9 @@ class Publisher:
     def heard(self, host: str, report: GatewayReport) -> set[str]:
         """Take in what a gateway acknowledged; the keys of which it says something new."""
         gateway = self._gateways[host]
+        # One that was left out counts again at once, and is waited for with all that it has missed.
+        missed = {*gateway.dirty, *gateway.pending} if host in self._left_out else set()
+        self._left_out -= {host}
         before, gateway.report = gateway.report, report
         if report.version < gateway.floor:
             # It was asked after it had confirmed more: its disk was lost, or an older one was put back.
@@ -139,7 +142,7 @@ class Publisher:
         for key in acked:
             del gateway.pending[key]
         words = report.rejected.items() ^ (before.rejected.items() if before is not None else set())
-        return acked | {key for key, _ in words}
+        return missed | acked | {key for key, _ in words}
 
     async def serve(self, host: str) -> None:
         """Tell one gateway whatever is new, until cancelled. NotLeader when it has heard of a newer leader."""
