@@ -33,7 +33,8 @@ P = ReplicaPhase
 def plan(desired: Desired, observed: Observed, now: datetime) -> Plan:
     """What is done now, what waits and why, and what is written down.
 
-    An endpoint whose wish is not met always has an action or a Blocked. Nothing is sent to a host that does not answer.
+    An endpoint whose wish is not met has an action, a Blocked, a time to look again, or replicas that their hosts have in hand: they
+    start, stop or hang there, and the host tells how that ends. Nothing is sent to a host that does not answer.
     """
     draft = _follow(Draft(desired=desired, observed=observed, state=observed.rollout, now=now))
     draft = _leave(draft) if desired.deleting else _resize(_shift(_count(_adopt(draft))))
