@@ -9,8 +9,11 @@ from fleetform.host import processes
 from fleetform.host.processes import Identity
 from tests.e2e.shop import PROJECT, Shop
 from tests.engines.tiny_models import write_tiny_chat_model
+from tests.harness.engines import Engine
 from tests.harness.stack import Stack
 
+PARTS = (b"vllm.entrypoints", b"VLLM::EngineCore", b"VLLM::Worker")
+"""In the command lines of an engine's processes: its API server, its core and its worker."""
 HELPER = b"resource_tracker"
 """In the command line of what Python starts beside an engine: it has no part in an answer."""
 
@@ -58,3 +61,9 @@ def command(identity: Identity) -> bytes:
 def has_a_part(identity: Identity) -> bool:
     """True when answers of an engine need this process of it."""
     return HELPER not in command(identity)
+
+
+def part_of(engine: Engine, part: bytes) -> Identity:
+    """The process of an engine that is this one of PARTS; each kind is there once."""
+    assert len([member for member in engine.members if has_a_part(member)]) == len(PARTS), "each kind has its turn"
+    return next(member for member in engine.members if part in command(member))

@@ -10,15 +10,14 @@ from collections.abc import Iterator
 import pytest
 
 from fleetform.host import processes
-from tests.e2e.real_shop import RealShop, command, has_a_part
+from tests.e2e.real_shop import PARTS, RealShop, part_of
 from tests.e2e.shop import PROJECT
-from tests.harness.engines import Engine, Looker
+from tests.harness.engines import Looker
 from tests.harness.load import SteadyLoad
 from tests.harness.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 NAME = "hangs"
-PARTS = (b"vllm.entrypoints", b"VLLM::EngineCore", b"VLLM::Worker")
 OUT_S = 5.0
 ENDED_S = 60.0
 START_S = 600
@@ -34,9 +33,8 @@ def shop(real_shop: RealShop) -> Iterator[RealShop]:
 @pytest.mark.parametrize("part", [PARTS[1], *(pytest.param(part, marks=pytest.mark.faults) for part in (PARTS[0], PARTS[2]))])
 def test_row_22_whichever_process_of_vllm_is_stopped_it_is_out_in_five_seconds_and_replaced(shop: RealShop, part: bytes) -> None:
     looker = Looker(shop.stack, PROJECT)
-    engine = until("two engines serve", lambda: _both(looker), timeout_s=START_S)[0]
-    assert len([member for member in engine.members if has_a_part(member)]) == len(PARTS), "each kind has its turn"
-    victim = next(member for member in engine.members if part in command(member))
+    engine = until("two engines serve", lambda: looker.several(NAME), timeout_s=START_S)[0]
+    victim = part_of(engine, part)
     body = {"max_tokens": 4, "ignore_eos": True}
     with SteadyLoad(shop.base_url, shop.key, NAME, rate=4, long_streams=0, streams=False, plain_body=body) as load:
         load.answer_at_least(16)
@@ -51,10 +49,4 @@ def test_row_22_whichever_process_of_vllm_is_stopped_it_is_out_in_five_seconds_a
     told = [event for event in shop.events(NAME, "ReplicaFailed") if event["replica_id"] == engine.replica_id]
     assert len(told) == 1
     assert "Hung" in told[0]["message"]
-    until("another has taken its place", lambda: _both(looker), timeout_s=START_S)
-
-
-def _both(looker: Looker) -> list[Engine] | None:
-    """The engines, once there are two."""
-    found = looker.engines(NAME)
-    return found if len(found) == 2 else None
+    until("another has taken its place", lambda: looker.several(NAME), timeout_s=START_S)

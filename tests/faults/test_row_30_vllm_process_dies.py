@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fleetform.host import processes
-from tests.e2e.real_shop import RealShop, command, has_a_part
+from tests.e2e.real_shop import PARTS, RealShop, part_of
 from tests.e2e.shop import PROJECT
 from tests.harness.engines import Engine, Looker
 from tests.harness.load import SteadyLoad
@@ -17,7 +17,6 @@ from tests.harness.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 NAME = "pair"
-PARTS = (b"vllm.entrypoints", b"VLLM::EngineCore", b"VLLM::Worker")
 BOUND_S = 2.0
 START_S = 600
 
@@ -40,9 +39,8 @@ def shop(request: pytest.FixtureRequest) -> Iterator[RealShop]:
 @pytest.mark.parametrize("part", PARTS, ids=["API server", "engine core", "worker"])
 def test_row_30_whichever_process_of_vllm_is_killed_the_replica_fails_and_no_plain_request_is_lost(shop: RealShop, part: bytes) -> None:
     looker = Looker(shop.stack, PROJECT)
-    engine = until("two engines serve", lambda: _both(looker), timeout_s=START_S)[0]
-    assert len([member for member in engine.members if has_a_part(member)]) == len(PARTS), "each kind has its turn"
-    victim = next(member for member in engine.members if part in command(member))
+    engine = until("two engines serve", lambda: looker.several(NAME), timeout_s=START_S)[0]
+    victim = part_of(engine, part)
     body = {"max_tokens": 16, "ignore_eos": True}
     with SteadyLoad(shop.base_url, shop.key, NAME, rate=8, long_streams=0, streams=False, plain_body=body) as load:
         load.answer_at_least(16)
@@ -55,15 +53,9 @@ def test_row_30_whichever_process_of_vllm_is_killed_the_replica_fails_and_no_pla
         until("nothing of it is left", lambda: not any(map(processes.alive, engine.members)))
         load.answer_at_least(16)
     assert load.lost == []
-    until("another has taken its place", lambda: _both(looker), timeout_s=START_S)
+    until("another has taken its place", lambda: looker.several(NAME), timeout_s=START_S)
 
 
 def _failure(shop: RealShop, engine: Engine) -> dict[str, Any] | None:
     """The event that says that the replica has failed, at the time when it was written down."""
     return next((event for event in shop.events(NAME, "ReplicaFailed") if event["replica_id"] == engine.replica_id), None)
-
-
-def _both(looker: Looker) -> list[Engine] | None:
-    """The engines, once there are two."""
-    found = looker.engines(NAME)
-    return found if len(found) == 2 else None

@@ -50,6 +50,11 @@ class Looker:
                 found.append(Engine(replica.replica_id, replica.address.path, members_of(leader)))
         return sorted(found)
 
+    def several(self, endpoint: str, count: int = 2) -> list[Engine] | None:
+        """The serving engines, once there are so many."""
+        found = self.engines(endpoint)
+        return found if len(found) == count else None
+
     def out(self, endpoint: str) -> set[str]:
         """Sockets of the engines that Envoy sends nothing new because they hang."""
         return {socket for socket, flags in self._flags(endpoint).items() if OUT in flags}

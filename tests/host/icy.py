@@ -1,11 +1,16 @@
 """A machine with a pretended CRIU, on which stub engines are put on disk and taken from there."""
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from fleetform.domain.protocol import HostHealth, HostReplica, SleepingEngine
+from fleetform.domain.replica import Unix
+from fleetform.host.snapshots.image import Frozen
+from tests.builders import a_start_command
 from tests.host.warm import WarmMachine
 
 PROGRAM = Path(__file__).parents[1] / "engines" / "pretended_criu.py"
@@ -20,6 +25,26 @@ def write_program(path: Path, line: str) -> Path:
     path.write_text(f"#!/bin/sh\n{line}\n")
     path.chmod(0o755)
     return path
+
+
+def a_frozen(engine_id: str = "r1", **fields: Any) -> Frozen:
+    """What is known of an engine on disk; by itself one of no process, with no file."""
+    made = Frozen(
+        engine_id=engine_id,
+        fingerprint=f"word of {engine_id}",
+        machine="m",
+        start=a_start_command(engine_id),
+        nonce="n",
+        address=Unix(path="/nowhere"),
+        pids=(),
+        answer="",
+        since=datetime.now(UTC),
+        pieces=(),
+        gone=(),
+        files={},
+        disk_mib=1,
+    )
+    return msgspec.structs.replace(made, **fields)
 
 
 class IcyMachine(WarmMachine):

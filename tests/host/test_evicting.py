@@ -23,9 +23,9 @@ from fleetform.host.processes import Identity
 from fleetform.host.record import domain_identity
 from fleetform.host.snapshots import image, snapshots
 from fleetform.host.snapshots.criu import Criu
-from fleetform.host.snapshots.image import Frozen
 from fleetform.host.snapshots.snapshots import Snapshots
 from tests.builders import a_host, a_start_command
+from tests.host.icy import a_frozen
 
 pytestmark = pytest.mark.anyio
 GIVES_UP_S = 10.0
@@ -64,24 +64,6 @@ def asleep(engine_id: str) -> Sleeper:
         since=datetime.now(UTC),
         memory_mib=100,
         residue_mib={},
-    )
-
-
-def frozen(engine_id: str, machine: str) -> Frozen:
-    return Frozen(
-        engine_id=engine_id,
-        fingerprint=f"word of {engine_id}",
-        machine=machine,
-        start=a_start_command(engine_id),
-        nonce="n",
-        address=Unix(path="/nowhere"),
-        pids=(),
-        answer="",
-        since=datetime.now(UTC),
-        pieces=(),
-        gone=(),
-        files={},
-        disk_mib=1,
     )
 
 
@@ -137,7 +119,7 @@ async def test_one_that_takes_its_time_to_be_removed_holds_up_no_command(
     criu = Criu("/bin/true", "4.0")
     for engine_id in ("r1", "r2"):
         image.begin(layout.snapshot(engine_id))
-        image.seal(layout.snapshot(engine_id), frozen(engine_id, snapshots._digest(criu)))
+        image.seal(layout.snapshot(engine_id), a_frozen(engine_id, machine=snapshots._digest(criu)))
     found = Snapshots(layout, board, criu, 1000, 60)
     found.adopt(())
     found.evict(("r1",))

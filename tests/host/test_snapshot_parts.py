@@ -9,9 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import msgspec
@@ -29,8 +27,7 @@ from fleetform.host.pool.asking import Refused
 from fleetform.host.probe import NotServing
 from fleetform.host.record import domain_identity
 from fleetform.host.snapshots import criu, freezing, image, shared, thawing
-from fleetform.host.snapshots.image import Frozen
-from tests.builders import a_start_command
+from tests.host.icy import a_frozen
 
 NAME = f"fleetform-test-{os.getpid()}"
 
@@ -130,22 +127,7 @@ async def test_whoever_stops_a_start_does_not_wait_for_all_of_a_large_image(tmp_
     monkeypatch.setattr(freezing, "ran", never)
     work = layout.work("r1")
     work.mkdir()
-    frozen = Frozen(
-        engine_id="r1",
-        fingerprint="w",
-        machine="m",
-        start=a_start_command("r1"),
-        nonce="n",
-        address=Unix(path="/nowhere"),
-        pids=(),
-        answer="",
-        since=datetime.now(UTC),
-        pieces=(),
-        gone=(),
-        files={},
-        disk_mib=1,
-    )
-    thaws = asyncio.create_task(thawing.thaw(layout, criu.Criu("/bin/true", "4.0"), frozen, 60, lambda _: None))
+    thaws = asyncio.create_task(thawing.thaw(layout, criu.Criu("/bin/true", "4.0"), a_frozen(), 60, lambda _: None))
     await reached.wait()
     thaws.cancel()
     await asyncio.wait({thaws}, timeout=10)
@@ -167,25 +149,6 @@ def test_what_is_half_back_is_ended_and_nobody_else(tmp_path: Path) -> None:
         for process in (half, stranger, visitor):
             process.kill()
             process.wait()
-
-
-def a_frozen(**fields: Any) -> Frozen:
-    made = Frozen(
-        engine_id="r1",
-        fingerprint="f",
-        machine="m",
-        start=a_start_command("r1"),
-        nonce="n",
-        address=Unix(path="/s"),
-        pids=(),
-        answer="a",
-        since=datetime.now(UTC),
-        pieces=(),
-        gone=(),
-        files={},
-        disk_mib=1,
-    )
-    return msgspec.structs.replace(made, **fields)
 
 
 def answering(body: object, status: int = 200) -> httpx2.AsyncClient:
