@@ -26,7 +26,7 @@ class AppError(Exception):
 
 
 class RequestError(AppError):
-    """The caller's fault. `status` is the HTTP status, `problem` the end of the problem type (interface.md §5)."""
+    """The caller's fault. `status` is the HTTP status, `problem` the end of the problem type."""
 
     reason = "RequestError"
     status: ClassVar[int] = 400

@@ -1,4 +1,4 @@
-"""Roles and who holds them (resources.md §4)."""
+"""Roles and who holds them."""
 
 from enum import StrEnum
 

@@ -1,4 +1,4 @@
-"""Condition types and their reasons (resources.md §5). A reason stands here or nowhere."""
+"""Condition types and their reasons. A reason stands here or nowhere."""
 
 from collections.abc import Iterable
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""The spec of an endpoint with every default filled in: what the planner goes by (resources.md §2)."""
+"""The spec of an endpoint with every default filled in: what the planner goes by."""
 
 from fleetform.domain.base import Record, value_or
 from fleetform.domain.endpoint_spec import EndpointSpec, LoggingSpec, RolloutSpec, ScalingSpec, ScheduleSpec, SloSpec
@@ -56,7 +56,7 @@ class EffectiveEndpoint(Record, frozen=True, kw_only=True):
 
 
 def effective(spec: EndpointSpec) -> EffectiveEndpoint:
-    """spec with the defaults of resources.md §2. spec has no problems."""
+    """spec with its defaults filled in. spec has no problems."""
     scaling, rollout, logging = spec.scaling or ScalingSpec(), spec.rollout or RolloutSpec(), spec.logging or LoggingSpec()
     variants = {
         name: EffectiveVariant(

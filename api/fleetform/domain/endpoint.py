@@ -1,4 +1,4 @@
-"""The endpoint as it is shown: one resource owns variants, traffic and scaling (resources.md §2, §3, §5)."""
+"""The endpoint as it is shown: one resource owns variants, traffic and scaling."""
 
 from fleetform.domain.base import Metadata, Record
 from fleetform.domain.conditions import Condition

@@ -1,4 +1,4 @@
-"""What a client sends of an endpoint, and the rules it must keep (resources.md §2, §3, §5).
+"""What a client sends of an endpoint, and the rules it must keep.
 
 Values whose behaviour this release does not have are refused in `problems`, never accepted and ignored.
 """

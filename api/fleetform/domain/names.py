@@ -1,4 +1,4 @@
-"""The one rule for names (resources.md §1), and references made of them."""
+"""The one rule for names, and references made of them."""
 
 import re
 

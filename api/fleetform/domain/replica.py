@@ -61,7 +61,7 @@ SOCKET_PATH_MAX = 107
 
 
 class ProcessIdentity(Record, frozen=True, kw_only=True):
-    """What makes a process that one process, also after its pid is reused (design D13). start_ticks: field 22 of /proc/PID/stat."""
+    """What makes a process that one process, also after its pid is reused (decision 0013). start_ticks: field 22 of /proc/PID/stat."""
 
     boot_id: str
     pid_namespace: int

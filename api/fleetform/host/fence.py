@@ -1,4 +1,4 @@
-"""Who may command this host, and what each command did (design D14): both survive the worker."""
+"""Who may command this host, and what each command did (decision 0014): both survive the worker."""
 
 import hashlib
 import threading

@@ -1,4 +1,4 @@
-"""The record of one replica on this host: what was asked, what runs, what became of it. It owns what runs (design D13)."""
+"""The record of one replica on this host: what was asked, what runs, what became of it. It owns what runs (decision 0013)."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What users are told: conditions with reasons, the phase word, what serves now, what was turned back (resources.md §5)."""
+"""What users are told: conditions with reasons, the phase word, what serves now, what was turned back."""
 
 from collections.abc import Iterable
 from datetime import datetime
