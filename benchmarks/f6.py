@@ -1,4 +1,4 @@
-"""F6: from the moment an engine stops until Envoy sends it nothing new: the worst of all stops, in seconds, against the five that are promised.
+"""F6: from the moment an engine stops until Envoy sends it nothing new: the worst of all stops in seconds, against five.
 
 Each stop is a SIGSTOP of one process: of stub engines, and of each process of a real vLLM engine in turn (API server, engine core,
 worker), whose `/health` stays 200 all the while; where the machine has a freezer, stub engines are frozen too, which only their silence
