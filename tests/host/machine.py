@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -47,6 +47,7 @@ from fleetform.host.layout import Layout
 from fleetform.host.processes import Identity
 from fleetform.host.zygote import client as zygote
 from tests.harness.waiting import until
+from tests.host.descendants import descendants, reap
 
 PR_SET_CHILD_SUBREAPER = 36
 STUB = Path(__file__).parents[1] / "engines" / "stub.py"
@@ -74,7 +75,7 @@ class Machine:
         self.settings = fleetform_settings.load(self.variables)
         self.log = self.root / "machine.log"
         self.epoch = 1
-        self._before = {child.pid for child in _descendants(os.getpid())}
+        self._before = {child.pid for child in descendants(os.getpid())}
         self._commands = 0
 
     def __enter__(self) -> Self:
@@ -82,10 +83,10 @@ class Machine:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         # Parents first: a supervisor or worker would start anew what was ended.
-        while left := [child for child in _descendants(os.getpid()) if child.pid not in self._before]:
+        while left := [child for child in descendants(os.getpid()) if child.pid not in self._before]:
             for child in left:
                 processes.send(child, signal.SIGKILL)
-            _reap()
+            reap()
         # Orphans of other tests have somebody else to collect them; we would leave them zombies.
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
         if kind is not None and self.log.exists():
@@ -138,7 +139,7 @@ class Machine:
         """Wait until that process has ended."""
 
         def gone() -> bool:
-            _reap()
+            reap()
             return not processes.alive(identity)
 
         until(f"process {identity.pid} ends", gone, timeout_s=timeout_s)
@@ -195,7 +196,7 @@ class Machine:
 
         def there() -> bool:
             nonlocal since
-            _reap()
+            reap()
             report = self.report(since, wait_s=2)
             since = report.seq
             found.extend(r for r in report.replicas if r.replica_id == replica_id)
@@ -318,12 +319,12 @@ class Machine:
             child = subprocess.Popen(
                 words, env=self.variables, cwd=self.root, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        child.returncode = 0  # reaped by `_reap`, with all other descendants
+        child.returncode = 0  # reaped by `reap`, with all other descendants
         identity = processes.identify(child.pid)
         assert identity is not None
 
         def up() -> bool:
-            _reap()
+            reap()
             if not processes.alive(identity):
                 raise RuntimeError(f"{module} ended:\n{self.log.read_text()[-3000:]}")
             return ready()
@@ -337,23 +338,3 @@ def identity_of(replica: HostReplica) -> Identity:
     process = replica.members[0].process
     assert process is not None
     return Identity(**msgspec.structs.asdict(process))
-
-
-def _descendants(pid: int) -> Iterator[Identity]:
-    """Living descendants of pid, parents before their children."""
-    for stat in processes.all_stats():
-        if stat.parent == pid and stat.state not in "ZX":
-            identity = processes.identify(stat.pid)
-            if identity is not None:
-                yield identity
-                yield from _descendants(stat.pid)
-
-
-def _reap() -> None:
-    """Collect the children of ours that have ended and that nobody else waits for."""
-    for stat in processes.all_stats():
-        if stat.parent == os.getpid() and stat.state == "Z":
-            try:
-                os.waitpid(stat.pid, os.WNOHANG)
-            except ChildProcessError:
-                continue
