@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "api"))
 import uvicorn
 from starlette.middleware.errors import ServerErrorMiddleware
 
-from fleetform.host.middleware import RequestTimeout
+from fleetform.host.middleware import STREAM_PAUSE_S, RequestTimeout
 
 Ask = Callable[[], Awaitable[Any]]
 
@@ -86,8 +86,9 @@ def main() -> None:
     parser.add_argument("--instance", default="0")
     parser.add_argument("--http", default="httptools")
     parser.add_argument("--loop", default="uvloop")
+    parser.add_argument("--stream-pause-s", type=float, default=STREAM_PAUSE_S)
     options = parser.parse_args()
-    app = ServerErrorMiddleware(RequestTimeout(App(options.served_name, options.instance)))
+    app = ServerErrorMiddleware(RequestTimeout(App(options.served_name, options.instance), options.stream_pause_s))
     uvicorn.run(app, uds=options.socket, http=options.http, loop=options.loop, lifespan="off", log_level="warning")
 
 

@@ -1,4 +1,7 @@
-"""Row 47: two hundred clients that read ten bytes a second. The replica waits for them, the proxy stays small, nobody else notices."""
+"""Row 47: two hundred clients that read ten bytes a second. The replica waits for them, the proxy stays small, nobody else notices.
+
+A client that has stopped altogether is let go when a stream may pause no longer: an engine works for nobody who does not read.
+"""
 
 import asyncio
 import contextlib
@@ -7,10 +10,14 @@ import socket
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import pytest
 
+from fleetform.host.statistics import PATH
 from tests.gateway.stack import Gateway, a_route, a_track
+from tests.harness.farewells import chunks, rest
 from tests.harness.waiting import until
 
 pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120)]
@@ -67,19 +74,40 @@ def test_row_47_slow_readers_are_waited_for_and_nobody_else_is(own_gateway: Gate
     own_gateway.run(engine.stop())
 
 
+def test_row_47_a_reader_that_has_stopped_is_let_go_and_the_engine_works_for_it_no_longer(own_gateway: Gateway) -> None:
+    path = own_gateway.serve("one", "slow", stream_pause_s="2")
+    own_gateway.publish(a_route("slow", a_track("v1", 100, path)))
+    with slow_reader(own_gateway, stream=True, max_tokens=1_000_000, stub_padding=10_000) as reader:
+        until("it is under way", lambda: told(path)["begun"] == 1)
+        until("it is over", lambda: told(path)["ended"] == 1, timeout_s=30)
+        assert told(path)["streams_failed"] == 0, "the engine did what it was asked for"
+        assert own_gateway.client().chat.completions.create(model="slow", messages=[]).choices[0].message.content == "one"
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MIB)
+        _, is_whole = chunks(rest(reader))
+        assert not is_whole, "it broke off, and does not look like an end"
+    until("the proxy has nothing of it", lambda: own_gateway.run(own_gateway.feed.in_flight("p1/slow", ["one"]))["one"] == 0)
+
+
+def told(engine: Path) -> dict[str, Any]:
+    """What the middleware in that engine has counted."""
+    with httpx2.Client(transport=httpx2.HTTPTransport(uds=str(engine)), base_url="http://engine") as http:
+        counts: dict[str, Any] = http.get(PATH).json()
+        return counts
+
+
 def stands_still(endless: Endless) -> bool:
     before = endless.sent
     time.sleep(0.3)  # that nothing is sent can only be seen over a time
     return before == endless.sent
 
 
-def slow_reader(gateway: Gateway) -> socket.socket:
+def slow_reader(gateway: Gateway, **wish: Any) -> socket.socket:
     """A client that has asked for a large answer and takes in nothing by itself."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.settimeout(10)
     connection.connect(("127.0.0.1", gateway.settings.gateway_port))
-    data = json.dumps({"model": "slow"}).encode()
+    data = json.dumps({"model": "slow", **wish}).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {gateway.mint()}\r\ncontent-length: {len(data)}\r\n\r\n"
     connection.sendall(head.encode() + data)
     return connection

@@ -171,9 +171,9 @@ class Gateway:
         self.stubs.append(stub)
         return stub
 
-    def serve(self, name: str, model: str) -> Path:
-        """Start an engine behind our middleware, of which `served` has the process; where it listens."""
-        self.served.append(an_engine(self.root / f"{name}.sock", name, model, self.log))
+    def serve(self, name: str, model: str, **options: str) -> Path:
+        """Start an engine behind our middleware, of which `served` has the process; where it listens. options: as the engine has them."""
+        self.served.append(an_engine(self.root / f"{name}.sock", name, model, self.log, **options))
         return self.root / f"{name}.sock"
 
     def mint(self, key: SigningKey | None = None, lives_s: int = 3600, **claims: Any) -> str:

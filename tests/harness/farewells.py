@@ -27,10 +27,11 @@ asyncio.run(main())
 """
 
 
-def an_engine(path: Path, name: str, model: str, log: Path, http: str = "httptools", loop: str = "uvloop") -> "subprocess.Popen[bytes]":
-    """It listens at path when this returns."""
-    words = ["--socket", str(path), "--served-name", model, "--instance", name, "--http", http, "--loop", loop]
-    process = child([sys.executable, str(ENGINE), *words], log)
+def an_engine(path: Path, name: str, model: str, log: Path, **options: str) -> "subprocess.Popen[bytes]":
+    """It listens at path when this returns. options: as the engine has them."""
+    words = ["--socket", str(path), "--served-name", model, "--instance", name]
+    more = [word for option, value in options.items() for word in (f"--{option.replace('_', '-')}", value)]
+    process = child([sys.executable, str(ENGINE), *words, *more], log)
     until(f"engine {name} listens", lambda: _listens(path, socket.SOCK_STREAM))
     return process
 
@@ -48,7 +49,7 @@ def packets(pid: int) -> int:
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(OSError):
             inodes.add(str(entry.readlink()).removeprefix("socket:[").removesuffix("]"))
-    lines = (line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:])
+    lines = (line.split() for line in Path("/proc/net/unix").read_text(errors="replace").splitlines()[1:])
     return sum(fields[4] == "0005" and fields[6] in inodes for fields in lines)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from fleetform.domain import load
 from fleetform.gateway import routing
+from fleetform.host import middleware as middleware_module
 from fleetform.host.middleware import BOUNCE_HEADER, HEADER, Message, Receive, RequestTimeout, Send
 from fleetform.host.statistics import BOUNDS_MS, PATH
 
@@ -93,9 +94,11 @@ async def test_a_stream_may_take_longer_than_the_limit_once_it_has_begun() -> No
     assert not app.cancelled
 
 
-async def test_a_stream_that_pauses_too_long_ends_with_an_error_event_and_without_done() -> None:
+@pytest.mark.parametrize("limit", [b"1", b"600"])
+async def test_a_stream_that_pauses_too_long_ends_with_an_error_event_and_without_done(limit: bytes) -> None:
     app = App(STREAM, [(0, b"data: 1\n\n"), (NEVER, b"data: [DONE]\n\n")])
-    status, body, ended = await answer(app, b"1", stream_pause_s=0.1)
+    async with asyncio.timeout(1.5):
+        status, body, ended = await answer(app, limit, stream_pause_s=0.1)
     first, error, rest = body.split(b"\n\n")
     assert (status, first, rest, ended) == (200, b"data: 1", b"", True)
     assert json.loads(error.removeprefix(b"data: "))["error"]["code"] == "request_timeout"
@@ -117,6 +120,49 @@ async def test_an_error_of_the_engine_passes_through() -> None:
 
     with pytest.raises(ValueError, match="broken"):
         await RequestTimeout(broken)({"type": "http", "path": "/v1/completions", "headers": [(b"x-ff-timeout-s", b"5")]}, nothing, nothing)
+
+
+class Reader:
+    """A client that takes in the head and one part, and the next part only after a while."""
+
+    def __init__(self, after_s: float) -> None:
+        self.after_s = after_s
+        self.sent: list[Any] = []
+
+    async def takes(self, message: Message) -> None:
+        if len(self.sent) == 2:
+            await asyncio.sleep(self.after_s)
+        self.sent.append(message)
+
+    async def asks(self, middleware: RequestTimeout) -> None:
+        async def receive() -> Message:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        await middleware({"type": "http", "path": "/v1/completions", "headers": [(b"x-ff-timeout-s", b"10")]}, receive, self.takes)
+
+
+PARTS = [(0.0, b"data: 1\n\n"), (0.0, b"data: 2\n\n"), (0.0, b"data: [DONE]\n\n")]
+
+
+async def test_a_reader_that_has_stopped_is_let_go_and_the_work_for_it_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no room for an error either, so the connection is cut: nothing is said of the engine, which did not fail."""
+    monkeypatch.setattr(middleware_module, "TELL_WAIT_S", 0.05)
+    monkeypatch.setattr(middleware_module, "LEAVE_WAIT_S", 0.05)
+    app, reader = App(STREAM, PARTS), Reader(NEVER)
+    middleware = RequestTimeout(app, stream_pause_s=0.05)
+    async with asyncio.timeout(1.5):
+        await reader.asks(middleware)
+    assert app.cancelled
+    assert len(reader.sent) == 2
+    assert (await statistics(middleware))["streams_failed"] == 0
+
+
+async def test_the_pause_of_a_reader_is_none_of_the_engine() -> None:
+    app, reader = App(STREAM, PARTS), Reader(0.3)
+    middleware = RequestTimeout(app, stream_pause_s=5)
+    await reader.asks(middleware)
+    assert [message["body"] for message in reader.sent[1:]] == [part for _, part in PARTS]
+    assert all(BOUNDS_MS[int(cell)] < 250 for cell in (await statistics(middleware))["gaps"])
 
 
 async def test_what_is_not_http_is_not_looked_at() -> None:

@@ -4,8 +4,8 @@ Whatever has a limit came through the gateway. On its way the pauses of its stre
 none may be the host, which is also listened to at `control.PATHS`.
 
 Envoy says how long in `x-ff-timeout-s`. A plain answer must be whole by then. A stream must have begun by then, and after that may pause
-for at most STREAM_PAUSE_S. Here, and not in the proxy, because only here the engine can be told to stop working on it, and because the
-proxy would try a request that it timed out itself on another replica.
+for at most STREAM_PAUSE_S, and so may its reader, once no more fits into the buffers between. Here, and not in the proxy, because only here
+the engine can be told to stop working on it, and because the proxy would try a request that it timed out itself on another replica.
 
 If this process dies, the host says the last event of its streams (farewells/).
 
@@ -13,6 +13,7 @@ What an engine that has died answers is an error about itself. Nothing of that g
 """
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -30,6 +31,7 @@ HEADER = b"x-ff-timeout-s"
 BOUNCE_HEADER = b"x-ff-bounce"
 """Both as in gateway/routing.py, which an engine does not import."""
 STREAM_PAUSE_S = 60.0
+TELL_WAIT_S = 1.0
 LEAVE_WAIT_S = 1.0
 CANCEL_WAIT_S = 5.0
 GONE: Message = {"type": "http.disconnect"}
@@ -139,21 +141,29 @@ class _Answer:
                 self.farewell.begin(self.head.get("headers", ()))
         if not self.begun:
             return  # an empty first part of a body says nothing
-        if self.is_stream and message.get("body"):
+        is_part = self.is_stream and bool(message.get("body"))
+        if is_part:
             self.count(message["body"])
         self.farewell.before(message.get("body", b""), is_last=not message.get("more_body"))
         await self.forward(message)
         self.farewell.after()
+        if is_part:
+            self.wait()
 
     def count(self, part: bytes) -> None:
-        """A part of a stream goes out, and the next one is waited for."""
-        now, before = asyncio.get_running_loop().time(), self.part_at
-        self.part_at, self.deadline = now, now + self.stream_pause_s
+        """A part of a stream goes out, as soon as its reader has room for it."""
+        now = asyncio.get_running_loop().time()
+        self.deadline = now + self.stream_pause_s
         self.statistics.parts += 1
-        if before is not None:
-            self.statistics.gap(now - before)
+        if self.part_at is not None:
+            self.statistics.gap(now - self.part_at)
         if tells_error(part):
             self.fail()
+
+    def wait(self) -> None:
+        """It is out, and the engine's next one is waited for."""
+        self.part_at = asyncio.get_running_loop().time()
+        self.deadline = self.part_at + self.stream_pause_s
 
     def fail(self) -> None:
         """The stream holds an error; it counts once."""
@@ -167,7 +177,8 @@ class _Answer:
             if remaining <= 0:
                 await self.time_out()
                 return
-            await asyncio.wait({work}, timeout=remaining)
+            # A stream that begins meanwhile may have the earlier deadline.
+            await asyncio.wait({work}, timeout=min(remaining, self.stream_pause_s))
         work.result()
 
     async def bounce(self) -> None:
@@ -183,9 +194,12 @@ class _Answer:
         if not self.begun:
             await self._send_504()
         elif self.is_stream:
-            self.fail()
             error = json.dumps(_error(f"no token for {self.stream_pause_s:g} s")).encode()
-            await self.forward({"type": "http.response.body", "body": b"data: " + error + b"\n\n", "more_body": False})
+            # A reader that has stopped has no room for this either: it is cut off as below, and the proxy's log counts what broke off.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TELL_WAIT_S):
+                    await self.forward({"type": "http.response.body", "body": b"data: " + error + b"\n\n", "more_body": False})
+                self.fail()
         else:
             # Half of a plain answer is out. Ending without its last byte makes the server cut the connection, which is all that is left.
             return
