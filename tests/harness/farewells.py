@@ -49,8 +49,9 @@ def packets(pid: int) -> int:
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(OSError):
             inodes.add(str(entry.readlink()).removeprefix("socket:[").removesuffix("]"))
-    lines = (line.split() for line in Path("/proc/net/unix").read_text(errors="replace").splitlines()[1:])
-    return sum(fields[4] == "0005" and fields[6] in inodes for fields in lines)
+    # Bytes: anybody's socket stands there, and a path need not be text.
+    lines = (line.split() for line in Path("/proc/net/unix").read_bytes().splitlines()[1:])
+    return sum(fields[4] == b"0005" and fields[6].decode() in inodes for fields in lines if len(fields) > 6)
 
 
 def has_a_box(keeper_pid: int) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import socket
 import sys
@@ -18,9 +19,10 @@ import pytest
 from fleetform.domain.machine import EngineSpec
 from fleetform.domain.replica import Unix
 from fleetform.gateway.windows import WindowStore
+from fleetform.host.farewells import deposit as deposit_module
 from fleetform.host.farewells import keeper as keeper_module
 from fleetform.host.farewells.counted import counter
-from fleetform.host.farewells.deposit import CODE, MESSAGE, SOCKET, WHOLE_BYTES
+from fleetform.host.farewells.deposit import CODE, MESSAGE, SOCKET, WHOLE_BYTES, Line
 from fleetform.host.farewells.keeper import Keeper
 from fleetform.host.pool.control import FORGET
 from tests.gateway.processes import end
@@ -31,6 +33,7 @@ from tests.host.machine import Machine, identity_of
 SLOWLY: dict[str, Any] = {"stub_token_delay_s": 0.02, "max_tokens": 500}
 ENDS = b"0\r\n\r\n"
 LOOKS = 6
+STREAMS = 400
 
 
 @pytest.fixture
@@ -51,12 +54,12 @@ SERVERS = [("httptools", "uvloop"), ("httptools", "asyncio"), ("h11", "uvloop"),
 @pytest.mark.parametrize(("http", "loop"), SERVERS)
 @pytest.mark.parametrize("seen", ["data: ", " word20"], ids=["after the head", "in the middle"])
 def test_a_stream_of_an_engine_that_is_killed_ends_with_a_typed_error(pair: Pair, http: str, loop: str, seen: str) -> None:
-    pair.keeper()
+    keeper = pair.keeper()
     engine = pair.engine(http=http, loop=loop)
     with pair.connect() as connection:
         ask(connection, **SLOWLY)
         answer = until_seen(connection, seen.encode())
-        until("it is deposited", lambda: _lies_in_a_box(engine.pid))
+        until("the keeper has its box", lambda: has_a_box(keeper.pid))
         end(engine, signal.SIGKILL)
         *before, last = events(answer + rest(connection))
     texts = [event["choices"][0]["delta"]["content"] for event in before]
@@ -249,6 +252,54 @@ def test_a_reader_that_is_behind_gets_the_last_event_once_there_is_room(pair: Pa
     assert last["error"]["code"] == CODE
 
 
+def test_what_is_said_is_counted_at_once_whoever_else_has_no_room_for_it(pair: Pair) -> None:
+    pair.keeper()
+    engine = pair.engine()
+    with pair.connect() as behind, pair.connect() as reading:
+        ask(behind, max_tokens=5000, stub_stall_after=190, stub_padding=100)
+        ask(reading, max_tokens=5000, stub_stall_after=9)
+        answer = until_seen(reading, b" word9")
+        until("the engine waits", _waits(engine.pid))
+        end(engine, signal.SIGKILL)
+        assert events(answer + rest(reading))[-1]["error"]["code"] == CODE
+        until("it is counted", lambda: pair.told() == 1)
+        assert events(rest(behind))[-1]["error"]["code"] == CODE
+    until("both are", lambda: pair.told() == 2)
+
+
+@pytest.mark.anyio
+async def test_a_message_that_is_none_leaves_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Descriptors that are no sockets, more than the words name, and fewer; what came before on that line is given back."""
+    monkeypatch.setattr(keeper_module, "LEAVE_S", 0.01)
+    keeper = Keeper(tmp_path / SOCKET, lambda _: lambda _: None)
+    keeper.start()
+    before = _open(os.getpid())
+    ours, theirs = socket.socketpair()
+    with ours, theirs, (tmp_path / "file").open("w") as file:
+        one, no_socket = ours.fileno(), file.fileno()
+        for words, descriptors in (
+            (b"+2+3", [one, no_socket]),
+            (b"+2", [no_socket, one]),
+            (b"+2", [one, one]),
+            (b"+2+3", [one]),
+            (b"-1", [one]),
+            (b"+a", [one]),
+            (b"?", []),
+        ):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as line:
+                line.connect(str(tmp_path / SOCKET))
+                ourselves = os.pidfd_open(os.getpid())
+                socket.send_fds(line, [str(tmp_path / "e.sock").encode()], [ourselves])
+                os.close(ourselves)
+                socket.send_fds(line, [b"+1"], [one])
+                socket.send_fds(line, [words], descriptors)
+                line.shutdown(socket.SHUT_WR)
+                line.setblocking(False)
+                assert await asyncio.get_running_loop().sock_recv(line, 1) == b""
+    assert _open(os.getpid()) == before
+    await keeper.stop()
+
+
 def test_a_unix_socket_takes_a_small_write_whole_or_not_at_all() -> None:
     """What `WHOLE_BYTES` relies on, on this kernel: however full the socket is, and however the reader has read."""
     ours, theirs = socket.socketpair()
@@ -302,6 +353,25 @@ async def test_a_keeper_that_cannot_listen_tries_again_and_keeps_nobody_from_sta
     assert list((tmp_path / "run").iterdir()) == []
 
 
+@pytest.mark.anyio
+async def test_a_keeper_that_comes_late_is_given_more_streams_than_fit_into_its_line_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line holds 278 messages, and while the engine speaks, as here, nobody may be reading them."""
+    monkeypatch.setattr(deposit_module, "RETRY_S", 0.01)
+    line, keeper = Line(), Keeper(tmp_path / SOCKET, lambda _: lambda _: None, most=1000)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        for _ in range(STREAMS):
+            assert line.deposit(ours.fileno(), str(tmp_path / "e.sock"), b"tail")
+        keeper.start()
+        async with asyncio.timeout(1.5):
+            while keeper.held != 2 + STREAMS:
+                await asyncio.sleep(0.01)
+        line.close()
+        await keeper.stop()
+
+
 @pytest.mark.parametrize("is_leaving", [False, True])
 def test_what_is_said_is_counted_for_the_track_once(is_leaving: bool) -> None:
     """A stream that the host cuts because its replica leaves says nothing against its version, and broke off all the same."""
@@ -320,11 +390,6 @@ def test_what_is_said_is_counted_for_the_track_once(is_leaving: bool) -> None:
 
 def _open(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
-
-
-def _lies_in_a_box(pid: int) -> bool:
-    """True when that engine has something deposited, and a line."""
-    return packets(pid) > 1
 
 
 def _waits(pid: int) -> Callable[[], bool]:

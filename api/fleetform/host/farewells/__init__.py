@@ -11,6 +11,6 @@ engine dies the worker finds exactly what it had not taken out. A worker that ha
 On the line (SOCK_SEQPACKET, in the directory of sockets) the engine says, and the worker never answers:
 
     the path of the engine's socket    with a pidfd of its process
-    +NUMBER                            with the box of a stream
+    +NUMBER                            with the box of a stream; several at once after a time without a line
     -NUMBER                            that stream is over; its box is empty
 """

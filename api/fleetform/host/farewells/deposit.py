@@ -21,7 +21,9 @@ WHOLE_BYTES = 16 << 10
 FRAME_BYTES = 16
 SETTLE_S = 0.05
 RETRY_S = 1.0
-TAIL_MAX_BYTES = 4096
+MESSAGE_MAX_BYTES = 4096
+BOXES_AT_ONCE = 250
+"""In one message; the kernel takes 253. A line holds some 280 messages, and there may be more streams than that."""
 MESSAGE = "The replica that was answering has ended. The answer is incomplete: send the request again."
 TYPE, CODE = "server_error", "no_ready_replica"
 LAST_NUMBER = (1 << 31) - 1
@@ -61,7 +63,7 @@ class Line:
         if box is None:
             return
         with box, contextlib.suppress(OSError):
-            for descriptor in socket.recv_fds(box, TAIL_MAX_BYTES, 1, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)[1]:
+            for descriptor in socket.recv_fds(box, MESSAGE_MAX_BYTES, 1, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)[1]:
                 os.close(descriptor)
         self._tell(b"-%d" % number)
 
@@ -84,8 +86,10 @@ class Line:
                 socket.send_fds(line, [self._engine.encode()], [ourselves])
             finally:
                 os.close(ourselves)
-            for number, box in self._boxes.items():
-                socket.send_fds(line, [b"+%d" % number], [box.fileno()])
+            boxes = list(self._boxes.items())
+            for first in range(0, len(boxes), BOXES_AT_ONCE):
+                some = boxes[first : first + BOXES_AT_ONCE]
+                socket.send_fds(line, [b"".join(b"+%d" % number for number, _ in some)], [box.fileno() for _, box in some])
         except OSError:
             line.close()
             self._try_again()

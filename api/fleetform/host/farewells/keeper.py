@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from fleetform.host.farewells.deposit import TAIL_MAX_BYTES
+from fleetform.host.farewells.deposit import BOXES_AT_ONCE, MESSAGE_MAX_BYTES
 
 MOST = 4096
 SHARE = 4
@@ -105,7 +105,8 @@ class Keeper:
     def _take(self, line: "_Line") -> bool:
         """Take one message; False when there is none."""
         try:
-            words, descriptors, _, _ = socket.recv_fds(line.socket, TAIL_MAX_BYTES, 1, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)
+            flags = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+            words, descriptors, _, _ = socket.recv_fds(line.socket, MESSAGE_MAX_BYTES, BOXES_AT_ONCE, flags)
         except BlockingIOError:
             return False
         except OSError:
@@ -117,29 +118,28 @@ class Keeper:
             self._understand(line, words, descriptors)
         except (OSError, ValueError) as error:
             log.warning("farewells_not_understood", error=str(error))
-            for descriptor in descriptors:
-                os.close(descriptor)
             self._drop(line)
             return False
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
         return True
 
     def _understand(self, line: "_Line", words: bytes, descriptors: list[int]) -> None:
-        """OSError or ValueError: it is no such message, and its descriptors are nobody's."""
+        """Take out of descriptors what is kept. OSError or ValueError: it is no such message."""
         if line.process is None:
             (process,), engine = descriptors, words.decode()
             asyncio.get_running_loop().add_reader(process, self._died, line)
-            line.process, line.engine = process, engine
+            line.process, line.engine = descriptors.pop(), engine
         elif words[:1] == b"+":
-            (box,) = descriptors
-            number = int(words[1:])
-            if self.held < self._most:
-                line.boxes[number] = socket.socket(fileno=box)
-                self._is_full = False
-                return
-            os.close(box)
-            if not self._is_full:
-                self._is_full = True
+            numbers = [int(word) for word in words[1:].split(b"+")]
+            # Without free descriptors fewer came.
+            for number in numbers[: max(0, min(len(descriptors), self._most - self.held))]:
+                line.boxes[number] = socket.socket(fileno=descriptors[0])
+                del descriptors[0]
+            if descriptors and not self._is_full:
                 log.warning("farewells_full", most=self._most)
+            self._is_full = bool(descriptors) or (self._is_full and self.held > self._most // 2)
         else:
             over = line.boxes.pop(int(words[1:]), None)
             if over is not None:
@@ -207,7 +207,7 @@ def _listening(path: Path) -> socket.socket:
 def _taken(box: socket.socket) -> tuple[socket.socket, bytes] | None:
     """The connection that lies in box, and what to say on it; None when it is empty, since that stream is over."""
     try:
-        tail, descriptors, _, _ = socket.recv_fds(box, TAIL_MAX_BYTES, 1, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)
+        tail, descriptors, _, _ = socket.recv_fds(box, MESSAGE_MAX_BYTES, 1, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)
     except OSError:
         return None
     for descriptor in descriptors:
@@ -219,16 +219,16 @@ def _taken(box: socket.socket) -> tuple[socket.socket, bytes] | None:
 
 
 async def _say_all(left: list[tuple[socket.socket, bytes]], engine: str, count: Count) -> None:
-    said = await asyncio.gather(*(_say(connection, tail) for connection, tail in left))
+    said = await asyncio.gather(*(_say(connection, tail, count) for connection, tail in left))
     log.warning("streams_ended_for_a_dead_engine", engine=Path(engine).name, streams=len(left), told=sum(said))
-    count(sum(said))
 
 
-async def _say(connection: socket.socket, tail: bytes) -> bool:
-    """Say it, as soon as the reader lets us; False when it does not, and sees the connection break."""
+async def _say(connection: socket.socket, tail: bytes, count: Count) -> bool:
+    """Say it, as soon as the reader lets us, and count it; False when it does not, and sees the connection break."""
     with connection, contextlib.suppress(OSError, TimeoutError):
         connection.setblocking(False)
         async with asyncio.timeout(SAY_S):
             await asyncio.get_running_loop().sock_sendall(connection, tail)
+        count(1)
         return True
     return False
