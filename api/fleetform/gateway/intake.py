@@ -184,11 +184,11 @@ class Intake:
             self._compare(self._outliers, found)
 
     def _compare(self, outliers: Outliers, found: Line) -> None:
-        """A stream's first byte counts however the stream ended; of a plain answer only the whole."""
-        is_whole = not broke_off(found.flags)
-        time_ms = found.replica_ttft_ms if found.stream else found.replica_latency_ms if is_whole else None
-        if found.replica and time_ms is not None:
-            kind = Kind.FIRST_BYTE if found.stream else Kind.WHOLE
+        """A stream's first byte counts however the stream ended; of a plain answer only the whole. What may be either is left out."""
+        kind, time_ms = Kind.FIRST_BYTE, found.replica_ttft_ms
+        if not found.stream:
+            kind, time_ms = Kind.WHOLE, None if broke_off(found.flags) else found.replica_latency_ms
+        if found.replica and found.stream is not None and time_ms is not None:
             outliers.answered(found.replica, kind, time_ms, (found.latency_ms or 0.0) / 1000, self._elapsed())
 
 
