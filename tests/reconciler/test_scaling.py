@@ -13,12 +13,18 @@ from fleetform.drivers.pretended import Script
 from fleetform.planner.autoscale import desired_replicas
 from fleetform.planner.demand import Policy
 from fleetform.reconciler import scaling
-from fleetform.store import database, endpoints, events
+from fleetform.store import database, endpoints, events, recording
 from fleetform.store.writing import ANY
 from tests.builders import a_host
 from tests.reconciler.region import Region, a_region
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
+
+
+@pytest.fixture(autouse=True)
+def _looks_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look of its own between a step of the clock and the measurement that goes with it would find the load unknown."""
+    monkeypatch.setattr(scaling, "TICK_S", 3600.0)
 
 
 async def counted(region: Region, replicas: int, name: str = "chat") -> Endpoint:
@@ -74,6 +80,26 @@ async def test_the_count_follows_the_load_and_says_why(store: str, tmp_path: Pat
         assert [reason for reason, _ in await told()] == ["ScaledUp", "ScaledDown"]
 
 
+@pytest.mark.parametrize("least", [1, 2])
+async def test_a_decision_made_while_a_pass_is_written_down_is_taken_by_the_next(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least: int
+) -> None:
+    """Also where that pass itself has changed the count."""
+    write = recording.record
+
+    async def measured(*written: Any) -> None:
+        monkeypatch.setattr(recording, "record", write)
+        await region.measure(16.0)
+        await write(*written)
+
+    async with a_region(tmp_path, store) as region:
+        await served(region)
+        await region.quiet()
+        monkeypatch.setattr(recording, "record", measured)
+        await region.apply(scaling={"min_replicas": least, "max_replicas": 4}, rollout={"bake_s": 5})
+        await counted(region, 3)
+
+
 async def test_nothing_is_written_while_the_load_stays_about_the_same(store: str, tmp_path: Path) -> None:
     async with a_region(tmp_path, store) as region:
         await served(region)
@@ -87,8 +113,7 @@ async def test_nothing_is_written_while_the_load_stays_about_the_same(store: str
         assert (await endpoints.get("acme", "chat")).status.revision == before
 
 
-async def test_it_rests_when_idle_and_a_held_request_wakes_it_by_push(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scaling, "TICK_S", 3600.0)
+async def test_it_rests_when_idle_and_a_held_request_wakes_it_by_push(store: str, tmp_path: Path) -> None:
     async with a_region(tmp_path, store) as region:
         await at_rest(region)
         resting = await endpoints.get("acme", "chat")

@@ -58,8 +58,9 @@ class Scaled:
         self.memory: Memory | None = None if before is None else before.memory
         self.decision: ScalingDecision | None = None
         self.asked: tuple[int, ScalingReason, datetime] | None = None
-        if before is not None and before.recorded == recorded:
-            self.asked = before.asked
+        if before is not None and (before.recorded == recorded or (before.decision is not None and before.decision.at > recorded.at)):
+            # One that came while the pass was being recorded: the next pass has been asked for, and takes it.
+            self.decision, self.asked = before.decision, before.asked
 
     def policy(self, now: datetime) -> Policy | None:
         """What it asks of its scaling now; None before it has a version."""
