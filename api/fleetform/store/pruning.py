@@ -5,7 +5,8 @@ rollouts      those that began earlier go, but for the newest of each endpoint
 endpoints     the tombstones of those that were gone before
 credentials   those that had expired before
 
-By the server's clock. One set ahead by more than the retention would take all that may go: nothing here is needed to serve.
+By the server's clock. One set ahead by more than the retention would take all that may go: nothing here is needed to serve. But with
+a credential goes its revocation, which would be missing if the clock were set back before the credential's true end.
 """
 
 from datetime import datetime
