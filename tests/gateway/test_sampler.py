@@ -188,8 +188,9 @@ def test_a_proxy_that_is_away_leaves_the_last_load_and_its_time(own_gateway: Gat
 def test_busy_endpoints_are_asked_for_in_groups_or_all_at_once(
     gateway: Gateway, engine: EchoEngine, monkeypatch: pytest.MonkeyPatch, together: int
 ) -> None:
+    """Together 1: all at once, and with them those that nobody ever asked for anything."""
     monkeypatch.setattr(sampler, "ASKED_TOGETHER", together)
-    gateway.publish(*(a_route(f"many{n}", a_track("v1", 100, engine.path)) for n in range(3)))
+    gateway.publish(*(a_route(f"many{n}", a_track("v1", 100, engine.path)) for n in range(3)), full=True)
     watched = Watched(gateway)
     watched.look()
     ask(gateway, "many0", 1)
@@ -197,6 +198,27 @@ def test_busy_endpoints_are_asked_for_in_groups_or_all_at_once(
     watched.look()
     load = watched.look()
     assert {e.key: e.idle_s for e in load.endpoints if e.key.startswith("p1/many")} == {"p1/many0": 1.0, "p1/many1": 1.0}
+
+
+def test_no_error_ends_the_looking(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody would begin it again, and a gateway that is silent lets no replica be taken away."""
+    monkeypatch.setattr(sampler, "EVERY_S", 0.0)
+    sampled, looks = Sampler(gateway.settings, lambda: {}), []
+
+    async def look() -> None:
+        looks.append(None)
+        raise [OSError("e"), ValueError("e"), KeyError("e"), RuntimeError("e")][len(looks) % 4]
+
+    async def until_seen() -> None:
+        running = asyncio.create_task(sampled.run())
+        while len(looks) < 8 and not running.done():
+            await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    monkeypatch.setattr(sampled, "look", look)
+    gateway.run(until_seen())
+    assert len(looks) >= 8
 
 
 def test_keys_with_letters_of_regular_expressions(gateway: Gateway, engine: EchoEngine) -> None:

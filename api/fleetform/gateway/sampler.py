@@ -57,6 +57,8 @@ class Sampler:
                 self._proxy_gone()
             except (OSError, ValueError, IndexError) as error:
                 log.warning("proxy_not_sampled", error=str(error))
+            except Exception:
+                log.exception("proxy_not_sampled")
             await asyncio.sleep(EVERY_S)
 
     async def look(self) -> None:
@@ -126,7 +128,7 @@ class Sampler:
         under_way, moved_replicas = {}, set()
         for key, counts in hosts.items():
             route = routes.get(key)
-            if route is None:
+            if route is None or key not in clusters:  # of all that were asked for, some never had a request
                 continue
             # The cluster's own number has those as well that an Envoy still has which was exchanged for this one.
             under_way[key] = max(clusters[key].active, sum(count.active for count in counts.values()))
