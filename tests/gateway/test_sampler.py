@@ -203,11 +203,12 @@ def test_busy_endpoints_are_asked_for_in_groups_or_all_at_once(
 def test_no_error_ends_the_looking(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody would begin it again, and a gateway that is silent lets no replica be taken away."""
     monkeypatch.setattr(sampler, "EVERY_S", 0.0)
-    sampled, looks = Sampler(gateway.settings, lambda: {}), []
+    sampled = Sampler(gateway.settings, dict)
+    looks: list[Exception] = []
 
     async def look() -> None:
-        looks.append(None)
-        raise [OSError("e"), ValueError("e"), KeyError("e"), RuntimeError("e")][len(looks) % 4]
+        looks.append([OSError("e"), ValueError("e"), KeyError("e"), RuntimeError("e")][len(looks) % 4])
+        raise looks[-1]
 
     async def until_seen() -> None:
         running = asyncio.create_task(sampled.run())
