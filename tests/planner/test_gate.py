@@ -83,6 +83,19 @@ def test_a_version_that_turns_bad_at_the_last_step_is_compared_with_what_its_inc
     assert world.status.rejected.evidence[-1] == "v2: the incumbent's figures are of the step before"
 
 
+def test_what_nothing_was_compared_with_is_not_said_to_be_of_the_step_before() -> None:
+    world = begun()
+    world.measured = GOOD
+    for _ in range(2):
+        world.pass_time(60)
+        world.settle()
+    world.measured = {"v2": a_window("", 2)}
+    world.pass_time(60)
+    world.settle()
+    assert world.status.ready
+    assert world.records[-1].steps[-1].evidence == ("v2: 2 requests, too few to judge by",)
+
+
 def test_a_rollout_of_one_step_is_compared_with_the_time_before_it() -> None:
     world = served()
     world.measured = GOOD

@@ -214,6 +214,7 @@ def test_a_replica_that_hangs_is_not_counted_as_ready_and_the_endpoint_says_so()
     ready = condition(world.status.conditions, ConditionType.READY)
     assert ready is not None
     assert ready.reason is Reason.NO_READY_REPLICA
+    assert world.status.phase == "Degraded"
     world.hang(hung, None)
     world.hang(other, None)
     world.settle()

@@ -103,7 +103,10 @@ def test_a_gateway_that_is_lost_is_not_counted_until_it_tells_again() -> None:
     loads = Loads()
     loads.take(told("host-1", stable=1.0), NOON)
     loads.take(told("host-2", stable=2.0), NOON)
+    loads.take(HostLoad(host="host-3", engines=(EngineLoad(replica_id="r3", at=NOON),)), NOON)
+    assert loads.engine("r3") is not None
     loads.leave_out({"host-1", "host-3"})
+    assert loads.engine("r3") is None
     assert (loads.in_flight("r1"), loads.unheard(NOON)) == (2, Unheard(left_out=("host-1",)))
     found = loads.sample(KEY, (), NOON)
     assert found is not None

@@ -194,6 +194,7 @@ async def test_a_gateway_whose_host_never_comes_back_is_not_waited_for(store: st
             return not term.sight.is_reachable("host-2")
 
         await region.until("the silence is noticed", silent)
+        term.scaler.waiting("host-2", {"acme/chat": 5})  # its last word
         for _ in range(40):
             await region.measure(1.0, after_s=22)
         await region.quiet()
@@ -205,6 +206,8 @@ async def test_a_gateway_whose_host_never_comes_back_is_not_waited_for(store: st
         found = await counted(region, 1)
         assert found.status.scaling is not None
         assert found.status.scaling.message.endswith("; gateway host-2 has been silent for so long that nothing there is counted")
+        assert found.status.scaling.load is not None
+        assert found.status.scaling.load.queued == 0
 
 
 async def test_changed_bounds_hold_at_once(store: str, tmp_path: Path) -> None:

@@ -76,5 +76,7 @@ def test_a_host_that_is_lost_and_back_wakes_all_it_runs() -> None:
     assert watcher.replicas == ["r1"]
     assert not watcher.sight.lose("host-1", NOON + timedelta(seconds=5))
     assert watcher.sight.away_since("host-1") == NOON
+    assert not watcher.sight.lose("host-1", NOON - timedelta(hours=1))
+    assert watcher.sight.away_since("host-1") == NOON - timedelta(hours=1), "our clock was set back, and it is not away in the future"
     assert watcher.merge() == ["r1"]
     assert watcher.sight.away_since("host-1") is None
