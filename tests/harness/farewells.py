@@ -13,6 +13,10 @@ from tests.gateway.processes import child
 from tests.harness.waiting import until
 
 ENGINE = Path(__file__).parents[1] / "engines" / "served.py"
+SLOWLY: dict[str, Any] = {"stub_token_delay_s": 0.02, "max_tokens": 500}
+"""Of a stream that is under way for ten seconds."""
+ENDS = b"0\r\n\r\n"
+"""The last chunk of a whole body."""
 _KEEPER = """
 import asyncio, sys
 from pathlib import Path
@@ -52,6 +56,11 @@ def packets(pid: int) -> int:
     # Bytes: anybody's socket stands there, and a path need not be text.
     lines = (line.split() for line in Path("/proc/net/unix").read_bytes().splitlines()[1:])
     return sum(fields[4] == b"0005" and fields[6].decode() in inodes for fields in lines if len(fields) > 6)
+
+
+def open_descriptors(pid: int) -> int:
+    """How many a process has open."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def has_a_box(keeper_pid: int) -> bool:

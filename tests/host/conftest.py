@@ -1,9 +1,14 @@
 """Fixtures for the host process."""
 
+import signal
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.gateway.processes import end
+from tests.harness.farewells import Pair
 from tests.host.icy import IcyMachine
 from tests.host.machine import Machine
 from tests.host.warm import WarmMachine
@@ -49,3 +54,16 @@ def icy(still: IcyMachine) -> IcyMachine:
     """The same with a worker."""
     still.start_worker()
     return still
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    """An engine and who keeps the last events of its streams, neither of them started."""
+    with tempfile.TemporaryDirectory(prefix="ff-fw-") as folder:
+        made = Pair(Path(folder))
+        try:
+            yield made
+        finally:
+            for process in made.processes:
+                process.send_signal(signal.SIGCONT)
+                end(process, signal.SIGKILL)
