@@ -253,6 +253,37 @@ async def test_who_stops_everything_waits_for_no_drain_that_has_begun(host: Host
     await host.pool.end_all()
 
 
+def out_of_rotation(replicas: Replicas) -> set[str]:
+    """As the proxy is told at the next occasion."""
+    replicas.eject({})
+    take_out = cast("mock.Mock", replicas.host.proxy.take_out)
+    return set(take_out.call_args.args[0])
+
+
+async def test_what_starts_after_everything_was_stopped_is_given_requests(host: Host) -> None:
+    """Whoever interrupts `fleetform down` and goes on has the same worker."""
+    save(host.layout, a_record())
+    replicas = Replicas(host)
+    replicas.adopt()
+    await asyncio.wait_for(replicas.stop_all(), GIVES_UP_S)
+    await replicas.start(a_start_command("r2"))
+    assert out_of_rotation(replicas) == {"r1"}
+    await replicas.let_go()
+
+
+async def test_what_cannot_be_stopped_with_all_others_is_given_requests_again(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(host.layout, a_record())
+    replicas = Replicas(host)
+    replicas.adopt()
+    with monkeypatch.context() as broken:
+        broken.setattr("fleetform.host.recorded.save", mock.Mock(side_effect=OSError("no space left")))
+        with pytest.raises(OSError, match="no space left"):
+            await asyncio.wait_for(replicas.stop_all(), GIVES_UP_S)
+    take_out = cast("mock.Mock", host.proxy.take_out)
+    assert [set(call.args[0]) for call in take_out.call_args_list] == [{"r1"}, set()]
+    await replicas.let_go()
+
+
 async def test_of_two_stops_that_come_at_once_one_is_done(host: Host) -> None:
     replica = Replica(host, a_record())
     replica.begin()

@@ -34,7 +34,7 @@ class Replicas:
     """Replicas by id. The board shows each as it is.
 
     never: ids that were stopped before their start came. It may still lie in our socket, and ends with us.
-    is_closed: all are being stopped.
+    closed: ids that were stopped all together. What is started later is another's wish, as where a `fleetform down` was interrupted.
     """
 
     def __init__(self, host: Host) -> None:
@@ -43,7 +43,7 @@ class Replicas:
         self.in_flight: dict[str, int] = {}
         self.never: dict[str, None] = {}
         self.tasks: set[asyncio.Task[None]] = set()
-        self.is_closed = False
+        self.closed: frozenset[str] = frozenset()
 
     def adopt(self) -> None:
         """Go on with every replica that has a record here; engines that run are taken over as they are."""
@@ -121,10 +121,13 @@ class Replicas:
         The proxy is told first: an engine that ends answers whatever still comes with an error of its own.
         OSError when a stop cannot be written down: that replica goes on, and all others have been stopped.
         """
-        self.is_closed = True
+        self.closed = frozenset(self.replicas)
         self.keep_out()
         await self.host.proxy.taken(TAKEN_S)
         stops = await asyncio.gather(*(replica.stop_at_once() for replica in self.replicas.values()), return_exceptions=True)
+        if any(stops):
+            self.closed = frozenset(replica_id for replica_id in self.closed if self.stops(replica_id))
+            self.keep_out()
         running = [replica.task for replica in self.replicas.values() if replica.stopping and replica.task is not None]
         if running:
             await asyncio.wait(running)
@@ -175,7 +178,7 @@ class Replicas:
 
     def keep_out(self) -> None:
         """Tell the proxy once more which replicas get nothing new."""
-        out = (i for i, r in self.replicas.items() if self.is_closed or r.record.hung_since is not None or r.slow)
+        out = (i for i, r in self.replicas.items() if i in self.closed or r.record.hung_since is not None or r.slow)
         self.host.proxy.take_out(frozenset(out))
 
     def log_lines(self, replica_id: str, lines: int) -> tuple[str, ...]:
