@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import socket
 import sys
@@ -21,6 +22,7 @@ from fleetform.host.farewells import keeper as keeper_module
 from fleetform.host.farewells.counted import counter
 from fleetform.host.farewells.deposit import CODE, SOCKET, Line
 from fleetform.host.farewells.keeper import Keeper
+from fleetform.host.worker import DESCRIPTORS
 from tests.gateway.processes import end
 from tests.harness.farewells import ENDS, ENGINE, SLOWLY, Pair, ask, chunks, events, has_a_box, open_descriptors, rest, until_seen
 from tests.harness.waiting import until
@@ -197,3 +199,14 @@ def test_what_is_said_is_counted_for_the_track_once(is_leaving: bool) -> None:
     whose("/another.sock")(5)
     (track,) = store.read("p1/m", datetime.now(UTC).timestamp() - 60, datetime.now(UTC).timestamp() + 5).tracks
     assert (track.track, track.requests, track.errors, track.aborts) == ("v1.aaaaaaaa", 0, 0 if is_leaving else 3, 3 if is_leaving else 0)
+
+
+def test_a_worker_may_open_as_much_as_the_machine_lets_it(machine: Machine) -> None:
+    """A quarter of it is for streams, and most shells and services begin with 1,024."""
+    usual, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, most))
+    try:
+        worker = machine.start_worker()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (usual, most))
+    assert resource.prlimit(worker.pid, resource.RLIMIT_NOFILE) == (min(most, DESCRIPTORS), most)

@@ -7,6 +7,7 @@ worker takes both up again. Everything it needs is imported at start, so that an
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import socket
 import stat
@@ -45,6 +46,9 @@ from fleetform.host.verifications import Verifications
 from fleetform.host.zygote.trust import Trust
 from fleetform.settings import Settings
 
+DESCRIPTORS = 65_536
+"""As vLLM allows itself. Streams of engines take one each, and our limit also counts what this user's processes hand to one another."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -52,6 +56,7 @@ def main() -> None:
     """Run the worker of FLEETFORM_HOME in the foreground until SIGTERM, which leaves all engines running. SetupError when one runs."""
     settings = configuration.load()
     logs.configure(settings.log_level)
+    _allow_descriptors()
     layout = Layout(settings)
     _check_run_directory(settings.run)
     with records.locked(layout.lock) as ours:
@@ -169,6 +174,12 @@ def _private_socket(path: Path) -> Generator[socket.socket, None, None]:
         listener.listen(128)
         yield listener
     path.unlink(missing_ok=True)
+
+
+def _allow_descriptors() -> None:
+    """Have as many as the system lets us, within reason."""
+    usual, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(usual, min(most, DESCRIPTORS)), most))
 
 
 def _check_run_directory(path: Path) -> None:
