@@ -17,6 +17,7 @@ from fleetform.host.board import Board
 from fleetform.host.layout import Layout
 from fleetform.host.ledger import Ledger
 from fleetform.host.pool import evicting, sleeper
+from fleetform.host.pool import pool as pool_module
 from fleetform.host.pool.pool import WarmPool
 from fleetform.host.pool.sleeper import Sleeper
 from fleetform.host.processes import Identity
@@ -77,13 +78,14 @@ async def test_one_that_takes_its_time_to_end_holds_up_no_command(layout: Layout
         await may_end.wait()
 
     monkeypatch.setattr(evicting, "end", end)
+    monkeypatch.setattr(pool_module, "LOOK_S", 3600.0)  # the command has it look, also in the middle of a look
     pool = WarmPool(layout, board, Ledger(a_host(), None, 1000), 60)
     for engine_id in ("r1", "r2", "r3"):
         sleeper.save(layout, asleep(engine_id))
     pool.adopt(("r3",))
-    pool.evict(EvictSleeping(engine_ids=("r1", "r3")).engine_ids)
+    pool.evict(EvictSleeping(engine_ids=("r2", "r3")).engine_ids)
     await asyncio.wait_for(ending_now.wait(), GIVES_UP_S)
-    pool.evict(("r2", "unknown"))
+    pool.evict(("r1", "unknown"))
     for engine_id in ("r1", "r2"):
         assert pool.claim(f"word of {engine_id}") is None
         assert pool.holds(engine_id)
@@ -130,6 +132,18 @@ async def test_one_that_takes_its_time_to_be_removed_holds_up_no_command(
     assert await asyncio.wait_for(taken, GIVES_UP_S) is None
     await reached(lambda: board.sleeping == ())
     assert list(layout.snapshots.iterdir()) == []
+    await found.let_go()
+
+
+async def test_one_on_disk_that_is_to_be_removed_is_given_to_nobody(layout: Layout, board: Board) -> None:
+    criu = Criu("/bin/true", "4.0")
+    image.begin(layout.snapshot("r1"))
+    image.seal(layout.snapshot("r1"), a_frozen("r1", machine=snapshots._digest(criu)))
+    found = Snapshots(layout, board, criu, 1000, 60)
+    found.adopt(())
+    found.evict(("r1",))
+    assert await found.claim("word of r1") is None
+    await reached(lambda: board.sleeping == ())
     await found.let_go()
 
 

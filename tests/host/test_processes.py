@@ -154,6 +154,18 @@ def test_a_group_of_more_processes_than_we_may_have_descriptors_is_ended(home: P
     reap(leader)
 
 
+def test_each_of_many_is_waited_for(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "WAITED_FOR_AT_ONCE", 1)
+    gone, leader = session(home), session(home)
+    send(gone, signal.SIGKILL)
+    began = time.monotonic()
+    processes.wait_for_all((gone, leader), 0.2)
+    assert time.monotonic() - began >= 0.2, "one of them lives"
+    end_group(leader, home, grace_s=5)
+    for each in (gone, leader):
+        reap(each)
+
+
 def test_a_stopped_leader_is_killed_after_the_grace(home: Path) -> None:
     leader = session(home)
     send(leader, signal.SIGSTOP)

@@ -46,7 +46,7 @@ def test_a_write_that_fails_leaves_the_old_record(tmp_path: Path, monkeypatch: p
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "\0"])
+@pytest.mark.parametrize("text", ["", "{", "[1]", "\0", pytest.param("[" * 100_000, id="deep")])
 def test_a_torn_record_says_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "record.json").write_text(text)
     assert records.read_json(tmp_path / "record.json") is None
