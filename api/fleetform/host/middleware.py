@@ -138,7 +138,7 @@ class _Answer:
             self.begun = True
             await self.forward(self.head)
             if self.is_stream:
-                self.farewell.begin(self.head.get("headers", ()))
+                await self.farewell.begin(self.head.get("headers", ()))
         if not self.begun:
             return  # an empty first part of a body says nothing
         is_part = self.is_stream and bool(message.get("body"))

@@ -20,6 +20,8 @@ WHOLE_BYTES = 16 << 10
 """What a Unix socket takes whole or not at all (tests/host/test_farewells.py): the kernel cuts above some 36 KiB, or half its buffer."""
 FRAME_BYTES = 16
 SETTLE_S = 0.05
+HEAD_TURNS = 3
+"""Turns of the loop in which a head leaves this process; one that has not left by then is waited for beside the stream."""
 RETRY_S = 1.0
 MESSAGE_MAX_BYTES = 4096
 BOXES_AT_ONCE = 250
@@ -142,13 +144,21 @@ class Farewell:
         self._is_due = False
         self._settling: asyncio.TimerHandle | asyncio.Handle | None = None
 
-    def begin(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """A stream of events begins with these headers."""
+    async def begin(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """A stream of events begins with these headers, which have been handed to the transport. Deposit before its first event is sent:
+        whoever has seen one is told its end.
+        """
         names = {name.lower() for name, _ in headers}
         is_chunked = self._scope.get("http_version") == "1.1" and not names & {b"content-length", b"content-encoding"}
         if is_chunked and self._scope.get("method") != "HEAD":
             self._engine = _path_of(self._transport)
             self._tail = _tail(str(self._scope.get("path", "")))
+        self._is_due = bool(self._engine)
+        for _ in range(HEAD_TURNS):
+            self.after()
+            if self._number is not None or not self._is_due:
+                break
+            await asyncio.sleep(0)
 
     def before(self, part: bytes, *, is_last: bool) -> None:
         """This part is about to be sent."""
