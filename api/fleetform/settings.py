@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -13,6 +13,8 @@ SOCKET_DIR_MAX = 107 - 1 - 20
 """Room for a directory: a socket path has 107 bytes, and our socket names at most 20."""
 
 EVENTS_DAYS_MAX = 36_500
+DRIVERS = ("local", "fake")
+LOG_LEVELS = ("info", "debug", "warning", "error", "critical")
 
 
 class PeerRegion(msgspec.Struct, frozen=True):
@@ -132,9 +134,6 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         peers = msgspec.json.decode(peers_text.encode(), type=tuple[PeerRegion, ...])
     except msgspec.DecodeError as error:
         raise SetupError(f"FLEETFORM_PEER_REGIONS must be a JSON list of {{region, host, jwks}}: {error}") from error
-    driver = environ.get("FLEETFORM_DRIVER") or "local"
-    if driver not in ("local", "fake"):
-        raise SetupError(f"FLEETFORM_DRIVER is {driver!r}; it must be 'local' or 'fake'")
     return Settings(
         home=home,
         run=run_dir(home, environ),
@@ -146,7 +145,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         gateway_port=_port(environ, "FLEETFORM_GATEWAY_PORT", 7080),
         metrics_port=_port(environ, "FLEETFORM_METRICS_PORT", 0) or None,
         public_gateway_url=environ.get("FLEETFORM_GATEWAY_URL") or None,
-        driver=driver,
+        driver=_choice(environ, "FLEETFORM_DRIVER", DRIVERS),
         cpu_millis=_number(environ, "FLEETFORM_CPU_MILLIS"),
         memory_mib=_number(environ, "FLEETFORM_MEMORY_MIB"),
         max_body_mib=_number(environ, "FLEETFORM_MAX_BODY_MIB") or 16,
@@ -159,7 +158,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         warm_pool_mib=_number(environ, "FLEETFORM_WARM_POOL_MIB", least=0),
         warm_pool_s=_number(environ, "FLEETFORM_WARM_POOL_S") or 3600,
         snapshots_mib=_number(environ, "FLEETFORM_SNAPSHOTS_MIB", least=0) or 0,
-        log_level=environ.get("FLEETFORM_LOG_LEVEL") or "info",
+        log_level=_choice(environ, "FLEETFORM_LOG_LEVEL", LOG_LEVELS),
     )
 
 
@@ -181,10 +180,15 @@ def run_dir(home: Path, environ: Mapping[str, str] = os.environ) -> Path:
 
 def _switch(environ: Mapping[str, str], name: str) -> bool:
     """On unless it says `off`."""
-    text = environ.get(name) or "on"
-    if text not in ("on", "off"):
-        raise SetupError(f"{name} is {text!r}; it must be 'on' or 'off'")
-    return text == "on"
+    return _choice(environ, name, ("on", "off")) == "on"
+
+
+def _choice(environ: Mapping[str, str], name: str, choices: Sequence[str]) -> str:
+    """One of choices, in capitals or not; the first by default."""
+    text = environ.get(name) or choices[0]
+    if text.lower() not in choices:
+        raise SetupError(f"{name} is {text!r}; it must be {', '.join(map(repr, choices[:-1]))} or {choices[-1]!r}")
+    return text.lower()
 
 
 def _number(environ: Mapping[str, str], name: str, least: int = 1, most: int | None = None) -> int | None:

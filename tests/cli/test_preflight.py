@@ -93,3 +93,9 @@ def test_it_needs_nothing_that_is_installed() -> None:
     api = Path(preflight.__file__).parents[2]
     code = f"import sys; sys.path.insert(0, {str(api)!r}); from fleetform.cli import preflight; preflight.check_platform()"
     subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True, timeout=30)
+
+
+def test_hosts_that_are_pretended_are_no_machine_to_start_on() -> None:
+    preflight.check_driver("local")
+    with pytest.raises(SetupError, match="FLEETFORM_DRIVER is 'fake'"):
+        preflight.check_driver("fake")

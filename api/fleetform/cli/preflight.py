@@ -37,6 +37,12 @@ def check_platform() -> None:
         raise SetupError(f"this is Python {version[0]}.{version[1]}; install Python 3.11, 3.12 or 3.13 and put it first on PATH")
 
 
+def check_driver(driver: str) -> None:
+    """One whose hosts are machines: this machine is to be one of them."""
+    if driver == "fake":
+        raise SetupError("FLEETFORM_DRIVER is 'fake', which pretends its hosts: unset it, or run `fleetform server` with a database of its own")
+
+
 def check_disk(folder: Path, needed_mib: int, purpose: str) -> None:
     """Room for purpose where folder is or will be."""
     existing = next(path for path in (folder, *folder.parents) if path.exists())

@@ -56,6 +56,7 @@ def bring_up(ours: Settings) -> None:
 def check(ours: Settings) -> None:
     """SetupError with the remedy when this machine is not fit; nothing is changed."""
     preflight.check_platform()
+    preflight.check_driver(ours.driver)
     ports = {"FLEETFORM_API_PORT": ours.api_port, "FLEETFORM_GATEWAY_PORT": ours.gateway_port}
     if ours.metrics_port is not None:
         ports["FLEETFORM_METRICS_PORT"] = ours.metrics_port
