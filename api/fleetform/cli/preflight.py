@@ -40,7 +40,9 @@ def check_platform() -> None:
 def check_driver(driver: str) -> None:
     """One whose hosts are machines: this machine is to be one of them."""
     if driver == "fake":
-        raise SetupError("FLEETFORM_DRIVER is 'fake', which pretends its hosts: unset it, or run `fleetform server` with a database of its own")
+        raise SetupError(
+            "FLEETFORM_DRIVER is 'fake', which pretends its hosts: unset it, or run `fleetform server` with a database of its own"
+        )
 
 
 def check_disk(folder: Path, needed_mib: int, purpose: str) -> None:
