@@ -157,6 +157,22 @@ async def test_a_reader_that_has_stopped_is_let_go_and_the_work_for_it_is_cancel
     assert (await statistics(middleware))["streams_failed"] == 0
 
 
+async def test_nothing_follows_the_end_of_a_stream_that_timed_out_while_its_head_went_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(middleware_module, "_limit", lambda _: 0.1)
+    sent: list[Any] = []
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await asyncio.sleep(0.3)
+        sent.append(message.get("more_body"))
+
+    async def nothing() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    await RequestTimeout(App(STREAM, PARTS))({"type": "http", "path": "/v1/completions", "headers": []}, nothing, send)
+    assert sent == [False, None]
+
+
 async def test_the_pause_of_a_reader_is_none_of_the_engine() -> None:
     app, reader = App(STREAM, PARTS), Reader(0.3)
     middleware = RequestTimeout(app, stream_pause_s=5)

@@ -139,8 +139,8 @@ class _Answer:
             await self.forward(self.head)
             if self.is_stream:
                 await self.farewell.begin(self.head.get("headers", ()))
-        if not self.begun:
-            return  # an empty first part of a body says nothing
+        if self.is_over or not self.begun:
+            return  # it timed out while its head went out; or it is an empty first part of a body, which says nothing
         is_part = self.is_stream and bool(message.get("body"))
         if is_part:
             self.count(message["body"])
