@@ -3,11 +3,23 @@
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 
 from fleetform.host import processes
+from fleetform.host.processes import Identity
 from tests.harness.waiting import until
 from tests.host.machine import Machine
 from tests.host.supervised import SLEEP, other, record, running
+
+
+def exchanged_once(machine: Machine, write: Callable[[int], None]) -> tuple[Identity, Identity, Identity]:
+    """The supervisor, the retired child, and its successor. write: the child's file, with how long it sleeps."""
+    write(600)
+    supervisor = machine.start_supervisor()
+    first = running(machine, "exchanged")
+    write(601)
+    processes.send(supervisor, signal.SIGHUP)
+    return supervisor, first, until("its successor runs", lambda: other(machine, "exchanged", first))
 
 
 def test_a_changed_child_that_may_be_exchanged_is_started_beside_the_one_that_runs(machine: Machine) -> None:
@@ -17,12 +29,7 @@ def test_a_changed_child_that_may_be_exchanged_is_started_beside_the_one_that_ru
     def write(sleep_s: int) -> None:
         machine.write_child("exchanged", ["/bin/sh", "-c", f"echo {{epoch}} >> {epochs}; exec sleep {sleep_s}"], exchange=True)
 
-    write(600)
-    supervisor = machine.start_supervisor()
-    first = running(machine, "exchanged")
-    write(601)
-    processes.send(supervisor, signal.SIGHUP)
-    second = until("its successor runs", lambda: other(machine, "exchanged", first))
+    supervisor, first, second = exchanged_once(machine, write)
     assert processes.alive(first)
     machine.kill(supervisor)
     supervisor = machine.start_supervisor()
@@ -62,12 +69,7 @@ def test_what_a_dead_successor_had_begun_to_take_over_from_is_ended_by_the_next_
     def write(sleep_s: int) -> None:
         machine.write_child("exchanged", [*SLEEP[:1], str(sleep_s)], exchange=True)
 
-    write(600)
-    supervisor = machine.start_supervisor()
-    first = running(machine, "exchanged")
-    write(601)
-    processes.send(supervisor, signal.SIGHUP)
-    second = until("its successor runs", lambda: other(machine, "exchanged", first))
+    supervisor, first, second = exchanged_once(machine, write)
     machine.kill(supervisor)
     machine.kill(second)
     machine.start_supervisor()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import cast
 
 import msgspec
 import pytest
@@ -12,6 +13,7 @@ from fleetform.domain.protocol import ArtifactReport, ArtifactState, VerifyArtif
 from fleetform.errors import ArtifactRefused, SourceAway
 from fleetform.host import verifications
 from fleetform.host.board import Board
+from fleetform.host.parts import Artifacts
 from fleetform.host.verifications import Verifications
 from tests.builders import a_host, a_manifest
 
@@ -50,8 +52,13 @@ def board() -> Board:
     return Board(a_host())
 
 
+def verifying(board: Board, cache: Cache) -> Verifications:
+    """Verifications that ask this cache: its `verify` is all that they use."""
+    return Verifications(board, cast(Artifacts, cache))
+
+
 async def verified_by(board: Board, cache: Cache) -> ArtifactReport:
-    made = Verifications(board, cache)  # type: ignore[arg-type]  # only verify is used here
+    made = verifying(board, cache)
     assert made.start(COMMAND) == "the verification has begun"
     assert made.start(COMMAND) == "the verification runs already"
     return await outcome_of(board)
@@ -72,7 +79,7 @@ async def test_a_refused_artifact_carries_the_reason_of_its_condition(board: Boa
 
 async def test_a_version_that_was_made_for_newer_software_is_refused_unread(board: Board) -> None:
     cache = Cache(a_manifest())
-    Verifications(board, cache).start(msgspec.structs.replace(COMMAND, framework="pytorch99.0"))  # type: ignore[arg-type]  # only verify is used here
+    verifying(board, cache).start(msgspec.structs.replace(COMMAND, framework="pytorch99.0"))
     report = await outcome_of(board)
     assert (report.state, report.reason) == (ArtifactState.REFUSED, "RuntimeMismatch")
     assert "pytorch 99.0" in report.message
@@ -92,7 +99,7 @@ async def test_one_whose_source_stays_away_is_dropped(asked_again: bool, board: 
     """The version may have been deleted, which no server tells. One that still wants it finds it gone, and asks again."""
     monkeypatch.setattr(verifications, "RETRY_FIRST_S", 0.001)
     cache = Cache(*[SourceAway("the bucket does not answer")] * 100)
-    made = Verifications(board, cache)  # type: ignore[arg-type]  # only verify is used here
+    made = verifying(board, cache)
     verify = cache.verify
 
     async def verify_at(command: VerifyArtifact, on_progress: Callable[[str, int, int], None]) -> Manifest:
